@@ -1,0 +1,1 @@
+"""Decides. Pure rules over frozen values: no clock, disk, thread, random or log."""

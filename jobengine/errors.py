@@ -1,0 +1,174 @@
+"""Every exception of JobEngine. Imports nothing.
+
+An error carries a stable `code` (for programs), says whether trying again can help
+(`retryable`) and a message that says what, which one and what would help. Statuses
+and exit codes belong to the edges: api/problem.py and cli.py.
+"""
+
+
+class JobEngineError(Exception):
+    """The family of everything JobEngine raises on purpose."""
+
+    code = "error"
+    retryable = False
+
+
+# --- Refused: the request is at fault, and asking again will not help -------------
+
+
+class Refused(JobEngineError):
+    """The request cannot be carried out as it stands."""
+
+    code = "refused"
+
+
+class InvalidJob(Refused):
+    """A job, or a change to one, has a value that means nothing here.
+
+    `errors` holds (field, what is wrong) pairs; a field is named as in NewJob.
+    """
+
+    code = "invalid_job"
+
+    def __init__(self, *errors: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {detail}" for field, detail in errors))
+        self.errors = errors
+
+
+class QueueNotFound(Refused):
+    """No such queue, or none that this caller may know of."""
+
+    code = "queue_not_found"
+
+
+class JobNotFound(Refused):
+    """The queue has no such job (any more)."""
+
+    code = "job_not_found"
+
+
+class Forbidden(Refused):
+    """The caller may see the queue, but may not do this to it."""
+
+    code = "forbidden"
+
+
+class WrongState(Refused):
+    """The job is in a state that this verb does not start from."""
+
+    code = "wrong_state"
+
+
+class StaleLease(Refused):
+    """The lease shown is not the one that holds the job now."""
+
+    code = "stale_lease"
+
+
+class DuplicateJob(Refused):
+    """A live job already has this uid."""
+
+    code = "duplicate_job"
+
+
+class TransactionTooLarge(Refused):
+    """The change does not fit one frame of the file, and nothing of it was done."""
+
+    code = "too_large"
+
+
+# --- Unavailable: nothing is wrong with the request, try again --------------------
+
+
+class Unavailable(JobEngineError):
+    """Not now."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class Overloaded(Unavailable):
+    """As many of these are under way as are allowed at once."""
+
+    code = "overloaded"
+
+
+class Draining(Unavailable):
+    """The daemon is stopping and takes no new work."""
+
+    code = "draining"
+
+
+class StoreFailed(Unavailable):
+    """A write or a sync failed: nothing is acknowledged until the next start."""
+
+    code = "storage_failed"
+
+
+# --- ConfigError: the operator's --------------------------------------------------
+
+
+class ConfigError(JobEngineError):
+    """The configuration cannot be used. Every fault is in the message."""
+
+    code = "config"
+
+
+# --- The file cannot be opened ----------------------------------------------------
+
+
+class StoreError(JobEngineError):
+    """The database file cannot be opened. It has not been changed."""
+
+    code = "store"
+
+
+class StoreCorrupt(StoreError):
+    """The file is damaged or was tampered with: a person must look at it.
+
+    `offset` is the byte at which the first fault was found, where there is one.
+    """
+
+    code = "store_corrupt"
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        at = "" if offset is None else f" (at byte {offset})"
+        super().__init__(message + at)
+        self.offset = offset
+
+
+class NotADatabase(StoreCorrupt):
+    """The file is not a .queuedb of this format."""
+
+    code = "not_a_database"
+
+
+class NewerFormat(StoreError):
+    """The file was written by a newer version of JobEngine."""
+
+    code = "newer_format"
+
+
+class WrongSecret(StoreError):
+    """SECRET does not open the file."""
+
+    code = "wrong_secret"
+
+
+class StoreBusy(StoreError):
+    """Another process has the file."""
+
+    code = "store_busy"
+    retryable = True
+
+
+class StoreUnreadable(StoreError):
+    """The disk does not give back, or does not take, what the file needs."""
+
+    code = "store_unreadable"
+
+
+class KdfUnavailable(StoreError):
+    """This build cannot compute the file's key derivation."""
+
+    code = "kdf_unavailable"
