@@ -84,7 +84,9 @@ class NewJob(Struct, frozen=True):
     def __post_init__(self) -> None:
         faults = [*priority_faults(self.priority)]
         if self.valid_for_ms is not None and not 0 < self.valid_for_ms <= INSTANT_MAX:
-            faults.append(("valid_for", "must be a positive time before the year 10000"))
+            faults.append(
+                ("valid_for", "must be a positive time before the year 10000")
+            )
         if faults:
             raise InvalidJob(*faults)
 
@@ -109,6 +111,11 @@ class Change(Struct, frozen=True):
             faults.append(("timeout_time", "must be an instant before the year 10000"))
         if faults:
             raise InvalidJob(*faults)
+
+    @property
+    def state_alone(self) -> bool:
+        """Whether it sets the state and nothing else: how a worker reports."""
+        return self.state is not None and self == Change(state=self.state)
 
 
 def priority_faults(priority: int) -> list[tuple[str, str]]:

@@ -1,0 +1,109 @@
+"""The composition root: the one module that names concrete classes."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from jobengine.core.queues import Rulebook
+from jobengine.engine import Engine
+from jobengine.store.journal.disk import Disk, OsDisk
+from jobengine.store.journal.log import Log
+from jobengine.store.journal.opening import Opened, open_database
+from jobengine.store.journal.records import Replay
+from jobengine.store.journal.recover import Torn, examine
+from jobengine.store.memory import MemoryStore, Rows
+from jobengine.store.port import Clock
+from jobengine.store.sealer import Kdf, new_uid
+from jobengine.upkeep import Upkeep
+
+
+class House(Struct, frozen=True):
+    """An engine with its store and its chores."""
+
+    engine: Engine
+    upkeep: Upkeep
+    store: MemoryStore
+    opened: str = "in memory"
+    torn: Torn | None = None
+
+    def close(self) -> None:
+        """Make everything durable, mark the file as cleanly closed, let go of it."""
+        self.store.close()
+
+
+def open_house(
+    *,
+    db_path: Path,
+    secret: bytes,
+    rules: Rulebook,
+    clock: Clock,
+    on_failure: Callable[[BaseException], None],
+    previous: bytes | None = None,
+    disk: Disk | None = None,
+    kdf: Kdf | None = None,
+) -> House:
+    """Open the database, creating it where there is none, and put *rules* in force.
+
+    *on_failure* is told once, from the committer's thread, when a write or a sync has
+    failed: the process should end.
+
+    Raises:
+        StoreError: the file cannot be opened, and has not been changed.
+    """
+    opened = open_database(disk or OsDisk(db_path), secret, previous=previous, kdf=kdf)
+    clock.start_from(_newest(opened.rows))
+    lock = threading.Lock()
+    log = Log(opened.tail, lock, monotonic=clock.monotonic, on_failure=on_failure)
+    rows = _rows(opened, clock.now())
+    store = MemoryStore(clock, rows=rows, lock=lock, journal=log)
+    return furnish(store, rules, opened=opened.why, torn=opened.torn)
+
+
+def furnish(
+    store: MemoryStore,
+    rules: Rulebook,
+    *,
+    opened: str = "in memory",
+    torn: Torn | None = None,
+) -> House:
+    """A house around a store, with *rules* in force."""
+    engine = Engine(store, new_uid=new_uid, rules=rules)
+    upkeep = Upkeep(engine, store)
+    upkeep.reconfigure(rules)
+    return House(engine, upkeep, store, opened, torn)
+
+
+def peek_queues(db_path: Path, secret: bytes) -> dict[str, int]:
+    """Unfinished and finished jobs by queue in a database that nobody has open.
+
+    Only reads; {} when there is no database.
+
+    Raises:
+        StoreError: it cannot be opened; StoreBusy when a daemon has it.
+    """
+    file = OsDisk(db_path).open()
+    if file is None:
+        return {}
+    try:
+        jobs = examine(file, secret).replay.jobs.values()
+        return dict(Counter(job.queue for job in jobs))
+    finally:
+        file.close()
+
+
+def _rows(opened: Opened, now: int) -> Rows:
+    rows = Rows()
+    for job in opened.rows.jobs.values():
+        rows.replace_job(None, job, now)
+    for record in opened.rows.records.values():
+        rows.replace_record(None, record)
+    rows.next_seq = max((job.seq for job in opened.rows.jobs.values()), default=-1) + 1
+    return rows
+
+
+def _newest(rows: Replay) -> int:
+    """The newest instant that the file speaks of as past."""
+    return max((job.updated_at for job in rows.jobs.values()), default=0)

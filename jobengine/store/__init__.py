@@ -1,0 +1,1 @@
+"""Remembers. One contract (port.py), several memories."""

@@ -1,0 +1,248 @@
+"""Changed rows <-> bytes. A reader of old rows is never edited, only added to.
+
+A body is a run of records: kind u8, length u32, bytes. Rows are msgpack arrays whose
+fields are only ever appended, each with a default: a short array is an older one, a
+longer one was written by a newer version and is refused.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from jobengine.core.job import Job, Lease, State, Terms
+from jobengine.core.queues import RemovedQueue
+from jobengine.errors import StoreCorrupt
+from jobengine.store.port import Change, Record
+
+PADDING, JOB_ROW, BODY, TOMBSTONE = 0, 1, 2, 3
+RECORD, RECORD_TOMBSTONE = 6, 7
+
+UID_BYTES = 36
+_HEAD = struct.Struct(">BI")
+_pack_head = _HEAD.pack
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _TermsRow(
+    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
+):
+    max_attempts: int | None = None
+    lease_ms: int | None = None
+    keep_ms: int | None = None
+
+
+class _LeaseRow(
+    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
+):
+    token: str
+    holder: str
+    until: int
+
+
+class _JobRow(
+    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
+):
+    uid: str
+    queue: str
+    seq: int
+    priority: int
+    state: State
+    created_at: int
+    updated_at: int
+    run_at: int
+    expires_at: int | None
+    attempt: int
+    terms: _TermsRow
+    lease: _LeaseRow | None = None
+    finished_at: int | None = None
+    keep_until: int | None = None
+    reason: str | None = None
+
+
+class _RemovedQueueRow(
+    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
+):
+    name: str
+    removed_at: int
+    due_at: int | None
+
+
+# A record's kind is the first element of its array: numbers are never used again.
+RECORD_KINDS: dict[int, type[Record]] = {1: RemovedQueue}
+_KIND_OF = {type_: kind for kind, type_ in RECORD_KINDS.items()}
+_RECORD_ROWS = {1: _RemovedQueueRow}
+
+_decode_job = msgspec.msgpack.Decoder(_JobRow).decode
+_decode_record = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
+_decode_key = msgspec.msgpack.Decoder(tuple[int, str]).decode
+
+
+def encode(changes: Iterable[Change]) -> bytes:
+    """The records of what transactions changed, in order."""
+    parts: list[bytes] = []
+    for old, new in changes:
+        if isinstance(new, Job):
+            # The body is written when it is new; later rows of the job are short.
+            with_body = old is None or old.content is not new.content  # type: ignore[union-attr]
+            _put_job(parts, new, with_body=with_body)
+        elif isinstance(old, Job):
+            _put(parts, TOMBSTONE, old.uid.encode())
+        elif new is not None:
+            _put(parts, RECORD, _encode((_KIND_OF[type(new)], _row_of(new))))
+        elif old is not None:
+            _put(parts, RECORD_TOMBSTONE, _encode((_KIND_OF[type(old)], old.name)))
+    return b"".join(parts)
+
+
+def encode_snapshot(jobs: Iterable[Job], records: Iterable[Record]) -> Iterator[bytes]:
+    """The same of whole rows, one piece for each."""
+    for record in records:
+        yield encode([(None, record)])
+    for job in jobs:
+        yield encode([(None, job)])
+
+
+class Replay:
+    """The rows that a run of frames leaves behind. Knows no policy and no clock."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.records: dict[tuple[type[Record], str], Record] = {}
+        self._bodies: dict[str, bytes] = {}
+        # Jobs share their terms and queue names, as they do in the running store.
+        self._terms: dict[_TermsRow, Terms] = {}
+        self._names: dict[str, str] = {}
+        self._readers: dict[int, Reader] = {
+            JOB_ROW: self._job_row,
+            BODY: self._body,
+            TOMBSTONE: self._tombstone,
+            RECORD: self._record,
+            RECORD_TOMBSTONE: self._record_tombstone,
+        }
+
+    def apply(self, body: bytes, offset: int) -> None:
+        """Take in the records of one frame.
+
+        Raises:
+            StoreCorrupt: they make no sense, or a newer version wrote them. *offset*
+                is where the frame stands.
+        """
+        readers, unpack, size = self._readers, _HEAD.unpack_from, _HEAD.size
+        at, end = 0, len(body)
+        try:
+            while at < end:
+                kind, length = unpack(body, at)
+                at += size
+                record = body[at : at + length]
+                if len(record) != length:
+                    raise StoreCorrupt("a record runs past its frame", offset=offset)
+                at += length
+                if kind != PADDING:
+                    readers[kind](record)
+        except KeyError as error:
+            raise StoreCorrupt(
+                f"a record of unknown kind or for an unknown row ({error}): "
+                "a newer version wrote it",
+                offset=offset,
+            ) from error
+        except (struct.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StoreCorrupt(
+                f"a row this version cannot read: {error}", offset=offset
+            ) from error
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Queues with jobs, jobs, bytes of their payloads, records."""
+        jobs = self.jobs.values()
+        return (
+            len({job.queue for job in jobs}),
+            len(jobs),
+            sum(len(job.content) for job in jobs),
+            len(self.records),
+        )
+
+    def _body(self, record: bytes) -> None:
+        self._bodies[record[:UID_BYTES].decode()] = record[UID_BYTES:]
+
+    def _job_row(self, record: bytes) -> None:
+        row = _decode_job(record)
+        content = self._bodies.pop(row.uid, None)
+        if content is None:
+            content = self.jobs[row.uid].content
+        terms = self._terms.get(row.terms)
+        if terms is None:
+            terms = self._terms[row.terms] = Terms(*msgspec.structs.astuple(row.terms))
+        lease = row.lease
+        created = row.created_at
+        # Equal instants share one object, as they did when the job was made.
+        self.jobs[row.uid] = Job(
+            row.uid,
+            self._names.setdefault(row.queue, row.queue),
+            row.seq,
+            row.priority,
+            row.state,
+            content,
+            created,
+            created if row.updated_at == created else row.updated_at,
+            created if row.run_at == created else row.run_at,
+            row.expires_at,
+            row.attempt,
+            terms,
+            None if lease is None else Lease(lease.token, lease.holder, lease.until),
+            row.finished_at,
+            row.keep_until,
+            row.reason,
+        )
+
+    def _tombstone(self, record: bytes) -> None:
+        del self.jobs[record.decode()]
+
+    def _record(self, record: bytes) -> None:
+        kind, raw = _decode_record(record)
+        row = msgspec.msgpack.decode(raw, type=_RECORD_ROWS[kind])
+        made = RECORD_KINDS[kind](*msgspec.structs.astuple(row))
+        self.records[type(made), made.name] = made
+
+    def _record_tombstone(self, record: bytes) -> None:
+        kind, name = _decode_key(record)
+        del self.records[RECORD_KINDS[kind], name]
+
+
+Reader: TypeAlias = Callable[[bytes], None]
+
+
+def _put(parts: list[bytes], kind: int, record: bytes) -> None:
+    parts += (_pack_head(kind, len(record)), record)
+
+
+def _put_job(parts: list[bytes], job: Job, *, with_body: bool) -> None:
+    if with_body:
+        head = _pack_head(BODY, UID_BYTES + len(job.content))
+        parts += (head, job.uid.encode(), job.content)
+    terms, lease = job.terms, job.lease
+    row = _encode(
+        (
+            job.uid,
+            job.queue,
+            job.seq,
+            job.priority,
+            job.state,
+            job.created_at,
+            job.updated_at,
+            job.run_at,
+            job.expires_at,
+            job.attempt,
+            (terms.max_attempts, terms.lease_ms, terms.keep_ms),
+            None if lease is None else (lease.token, lease.holder, lease.until),
+            job.finished_at,
+            job.keep_until,
+            job.reason,
+        )
+    )
+    _put(parts, JOB_ROW, row)
+
+
+def _row_of(record: Record) -> tuple[object, ...]:
+    return msgspec.structs.astuple(record)

@@ -1,0 +1,294 @@
+"""Jobs and records in dicts; what a transaction did is undone or journalled as a whole.
+
+Changes apply at once, under the store's one lock, and leaving the block either stages
+them in the journal's open group or takes them back. Applying before the sync is right
+because every answer waits for its group and a failed sync ends the process. Knows
+neither files nor policy.
+"""
+
+import threading
+from collections.abc import Callable
+from itertools import islice
+from types import TracebackType
+
+from jobengine.core.job import Job, State
+from jobengine.core.lifecycle import due_at
+from jobengine.errors import DuplicateJob, StoreFailed, TransactionTooLarge
+from jobengine.store.index import DueIndex, ReadyIndex
+from jobengine.store.port import (
+    ROW_BYTES_MAX,
+    TRANSACTION_BYTES_MAX,
+    Change,
+    Clock,
+    Journal,
+    R,
+    Record,
+    Ticket,
+)
+
+
+class Rows:
+    """All jobs and records, and the indexes over them. Guarded by the store's lock."""
+
+    def __init__(self) -> None:
+        self.shelves: dict[str, Shelf] = {}
+        self.records: dict[tuple[type[Record], str], Record] = {}
+        self.due: DueIndex[Job | Record] = DueIndex(self._is_current, _due_of)
+        self.next_seq = 0
+
+    def replace_job(self, old: Job | None, new: Job | None, now: int) -> bool:
+        """Put *new* where *old* was; True when it is due before everything else."""
+        if old is not None:
+            self._take_off(old, gone=new is None)
+        if new is None:
+            return False
+        shelf = self.shelves.get(new.queue)
+        if shelf is None:
+            shelf = self.shelves[new.queue] = Shelf()
+        shelf.jobs[new.uid] = new
+        shelf.counts[new.state] += 1
+        if new.state is State.QUEUED:
+            shelf.ready.push(new, now)
+        due = due_at(new)
+        earliest = due is not None and self.due.push(new, due)
+        return earliest or (new.run_at > now and new.state is State.QUEUED)
+
+    def replace_record(self, old: Record | None, new: Record | None) -> bool:
+        """The same for a record."""
+        if old is not None:
+            del self.records[type(old), old.name]
+            if old.due_at is not None:
+                self.due.gone(old.due_at)
+        if new is None:
+            return False
+        self.records[type(new), new.name] = new
+        return new.due_at is not None and self.due.push(new, new.due_at)
+
+    def next_due(self) -> int | None:
+        instants = [self.due.next()]
+        instants += [shelf.ready.next_run() for shelf in self.shelves.values()]
+        return min((at for at in instants if at is not None), default=None)
+
+    def _take_off(self, old: Job, *, gone: bool) -> None:
+        shelf = self.shelves[old.queue]
+        shelf.counts[old.state] -= 1
+        if gone:
+            del shelf.jobs[old.uid]
+        if old.state is State.QUEUED:
+            shelf.ready.gone(old)
+        due = due_at(old)
+        if due is not None:
+            self.due.gone(due)
+
+    def _is_current(self, entry: Job | Record) -> bool:
+        if isinstance(entry, Job):
+            return self.shelves[entry.queue].jobs.get(entry.uid) is entry
+        return self.records.get((type(entry), entry.name)) is entry
+
+
+class Shelf:
+    """One queue's jobs, in the order of creation, and what finds the next of them."""
+
+    __slots__ = ("counts", "jobs", "ready")
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.counts = [0] * len(State)
+        self.ready = ReadyIndex(self.jobs)
+
+
+def _due_of(entry: Job | Record) -> int | None:
+    return due_at(entry) if isinstance(entry, Job) else entry.due_at
+
+
+class MemoryStore:
+    """The store: rows in memory, made durable by a journal where there is one."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        rows: Rows | None = None,
+        lock: "threading.Lock | None" = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self.lock = lock or threading.Lock()  # guards everything below
+        self.rows = rows or Rows()
+        self.clock = clock
+        self.journal = journal
+        self.alarm: Callable[[], None] | None = None
+        self.now = 0
+
+    @property
+    def failure(self) -> StoreFailed | None:
+        """Why nothing is acknowledged any more, once that is so."""
+        return None if self.journal is None else self.journal.failure
+
+    def transaction(self) -> "MemoryTransaction":
+        """A transaction; it begins when its block is entered."""
+        return MemoryTransaction(self)
+
+    def next_due(self) -> int | None:
+        """No later than the next instant at which time changes something."""
+        with self.lock:
+            return self.rows.next_due()
+
+    def set_alarm(self, alarm: Callable[[], None]) -> None:
+        """Call *alarm* when something became due earlier than all else."""
+        with self.lock:
+            self.alarm = alarm
+
+    def close(self) -> None:
+        """Make everything durable and let go of the file."""
+        if self.journal is not None:
+            self.journal.close()
+
+
+class MemoryTransaction:
+    """One block under the store's lock. Not to be kept or shared."""
+
+    __slots__ = ("_alarm", "_changes", "_rows", "_size", "_store", "now")
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._rows = store.rows
+        self._changes: list[Change] = []
+        self._size = 0
+        self._alarm = False
+        self.now = 0
+
+    def __enter__(self) -> "MemoryTransaction":
+        store = self._store
+        store.lock.acquire()
+        failure = store.failure
+        if failure is not None:
+            store.lock.release()
+            raise failure
+        now = store.clock.now()
+        # The clock promises as much; a store must not depend on it (law 7).
+        self.now = store.now = max(now, store.now)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        store = self._store
+        try:
+            ticket = self._leave(undo=kind is not None)
+        finally:
+            store.lock.release()
+        if ticket is not None:
+            ticket.wait()
+        if self._alarm and store.alarm is not None:
+            store.alarm()
+
+    def _leave(self, *, undo: bool) -> Ticket | None:
+        journal = self._store.journal
+        if undo:
+            self._undo()
+        elif self._changes and journal is not None:
+            try:
+                return journal.stage(self._changes, self._size)
+            except StoreFailed:
+                self._undo()
+                raise
+        return None if journal is None else journal.pending()
+
+    def get(self, queue: str, uid: str) -> Job | None:
+        """The job, or None."""
+        shelf = self._rows.shelves.get(queue)
+        return None if shelf is None else shelf.jobs.get(uid)
+
+    def next_seq(self) -> int:
+        """The next place in the order of creation, over all queues."""
+        seq = self._rows.next_seq
+        self._rows.next_seq = seq + 1
+        return seq
+
+    def add(self, job: Job) -> None:
+        """Keep a new job.
+
+        Raises:
+            DuplicateJob: the queue has a job of this uid.
+            TransactionTooLarge: the block's changes no longer fit one frame.
+        """
+        if self.get(job.queue, job.uid) is not None:
+            raise DuplicateJob(f"job {job.uid} is already in queue {job.queue!r}")
+        self._change(None, job)
+
+    def put(self, *jobs: Job) -> None:
+        """Keep what became of jobs got in this block."""
+        for job in jobs:
+            self._change(self._rows.shelves[job.queue].jobs[job.uid], job)
+
+    def drop(self, *jobs: Job) -> None:
+        """Forget jobs got in this block."""
+        for job in jobs:
+            self._change(self._rows.shelves[job.queue].jobs[job.uid], None)
+
+    def ready(self, queue: str, limit: int) -> list[Job]:
+        """The queue's first *limit* claimable jobs, in order (law 4)."""
+        shelf = self._rows.shelves.get(queue)
+        return [] if shelf is None else shelf.ready.take(self.now, limit)
+
+    def due(self, limit: int) -> list[Job | Record]:
+        """Up to *limit* jobs and records that time has changed, earliest first."""
+        return self._rows.due.take(self.now, limit)
+
+    def jobs(self, queue: str, limit: int | None = None) -> list[Job]:
+        """The queue's jobs in the order of creation: a shallow copy."""
+        shelf = self._rows.shelves.get(queue)
+        return [] if shelf is None else list(islice(shelf.jobs.values(), limit))
+
+    def counts(self, queue: str) -> dict[State, int]:
+        """How many jobs of the queue are in each state."""
+        shelf = self._rows.shelves.get(queue)
+        return {state: shelf.counts[state] if shelf else 0 for state in State}
+
+    def queues(self) -> list[str]:
+        """The queues that have jobs."""
+        return [name for name, shelf in self._rows.shelves.items() if shelf.jobs]
+
+    def record(self, kind: type[R], name: str) -> R | None:
+        """The record of this kind and name, or None."""
+        record = self._rows.records.get((kind, name))
+        return record if isinstance(record, kind) else None
+
+    def put_record(self, record: Record) -> None:
+        """Keep a record in place of the one of its kind and name."""
+        self._change_record(self.record(type(record), record.name), record)
+
+    def drop_record(self, record: Record) -> None:
+        """Forget a record."""
+        self._change_record(self.record(type(record), record.name), None)
+
+    def records(self, kind: type[R]) -> list[R]:
+        """Every record of a kind."""
+        return [r for r in self._rows.records.values() if isinstance(r, kind)]
+
+    def _change(self, old: Job | None, new: Job | None) -> None:
+        self._size += ROW_BYTES_MAX
+        if new is not None and (old is None or old.content is not new.content):
+            self._size += len(new.content)
+        if self._size > TRANSACTION_BYTES_MAX:
+            raise TransactionTooLarge(
+                "the change is larger than one transaction may be "
+                f"({TRANSACTION_BYTES_MAX} bytes): send it in smaller parts"
+            )
+        self._changes.append((old, new))
+        self._alarm |= self._rows.replace_job(old, new, self.now)
+
+    def _change_record(self, old: Record | None, new: Record | None) -> None:
+        self._size += ROW_BYTES_MAX
+        self._changes.append((old, new))
+        self._alarm |= self._rows.replace_record(old, new)
+
+    def _undo(self) -> None:
+        for old, new in reversed(self._changes):
+            if isinstance(old, Job) or isinstance(new, Job):
+                self._rows.replace_job(new, old, self.now)  # type: ignore[arg-type]
+            else:
+                self._rows.replace_record(new, old)

@@ -1,0 +1,140 @@
+"""The store contract: a store is a transaction over jobs. Stores find and keep; core
+decides.
+
+    with store.transaction() as tx:      # left normally => durable
+        job = tx.get(queue, uid)         # left by exception => nothing happened
+        tx.put(lifecycle.complete(job, now=tx.now, rules=rules))
+
+The laws; each is a test in tests/store/laws.py, run on every store:
+
+1.  Left normally means durable; left by exception means it changed nothing; and no
+    answer leaves before what it shows is durable, refusals included.
+2.  All or nothing.
+3.  A job got is yours until the block ends.
+4.  `ready` gives the queue's claimable jobs in (-priority, run_at, seq) order: a
+    scheduled job from the instant its run_at has passed, never a queued job past its
+    expiry, whether or not the sweeper has been by.
+5.  Every due job reaches somebody, never two at once.
+6.  `add` refuses a uid that is live in its queue.
+7.  `now` is one instant a transaction and never goes back.
+8.  You read your own writes.
+9.  Every field round-trips exactly.
+10. A commit that makes something due earlier than all else sounds the alarm.
+11. (later) A job with durable=False may vanish at restart, and only then.
+12. After a failed commit nothing is acknowledged again.
+"""
+
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Protocol, TypeAlias, TypeVar
+
+from jobengine.core.job import Job, State
+from jobengine.core.queues import RemovedQueue
+from jobengine.errors import StoreFailed
+
+# A record is a small frozen Struct with a `name`, a `due_at` and its type as its kind.
+Record: TypeAlias = RemovedQueue
+R = TypeVar("R", bound=Record)
+
+# What a transaction did to one row: what was there, what is there now (None: nothing).
+Change: TypeAlias = tuple[Job | None, Job | None] | tuple[Record | None, Record | None]
+
+# A frame holds 16 MiB, and one transaction goes into one frame (file-format.md).
+TRANSACTION_BYTES_MAX = (16 << 20) - 1024
+# More than any row without its body can take: names of 255 bytes, numbers of 9.
+ROW_BYTES_MAX = 1024
+
+
+class Clock(Protocol):
+    """The time, told to the house by whoever runs it."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch; never goes back."""
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that only runs."""
+
+    def start_from(self, newest: int) -> None:
+        """Go on from *newest* where the clock would be behind it."""
+
+
+class Ticket(Protocol):
+    """A place in the group that will be durable next."""
+
+    def wait(self) -> None:
+        """Return when it is.
+
+        Raises:
+            StoreFailed: it never will be.
+        """
+
+
+class Transaction(Protocol):
+    """Reads and writes that happen together, at one instant."""
+
+    now: int
+
+    def get(self, queue: str, uid: str) -> Job | None: ...
+    def next_seq(self) -> int: ...
+
+    def add(self, job: Job) -> None:
+        """Raises: DuplicateJob, TransactionTooLarge."""
+
+    def put(self, *jobs: Job) -> None: ...
+    def drop(self, *jobs: Job) -> None: ...
+    def ready(self, queue: str, limit: int) -> list[Job]: ...
+    def due(self, limit: int) -> list[Job | Record]: ...
+
+    def jobs(self, queue: str, limit: int | None = None) -> list[Job]:
+        """The queue's jobs in the order of creation, all or the first *limit*.
+
+        A shallow copy: rows are frozen, so it stays what it was.
+        """
+
+    def counts(self, queue: str) -> dict[State, int]: ...
+    def queues(self) -> list[str]: ...
+    def record(self, kind: type[R], name: str) -> R | None: ...
+    def put_record(self, record: Record) -> None: ...
+    def drop_record(self, record: Record) -> None: ...
+    def records(self, kind: type[R]) -> list[R]: ...
+
+    def __enter__(self) -> "Transaction": ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Store(Protocol):
+    """Keeps jobs and records, and says no once it can keep no more."""
+
+    @property
+    def failure(self) -> StoreFailed | None: ...
+
+    def transaction(self) -> Transaction:
+        """Raises: StoreFailed on entry, once a commit has failed."""
+
+    def next_due(self) -> int | None:
+        """No later than the next instant at which time changes something."""
+
+    def set_alarm(self, alarm: Callable[[], None]) -> None:
+        """Call *alarm*, outside every lock, when `next_due` has become earlier."""
+
+    def close(self) -> None: ...
+
+
+class Journal(Protocol):
+    """Where a memory store's changes are made durable."""
+
+    @property
+    def failure(self) -> StoreFailed | None: ...
+
+    def stage(self, changes: Iterable[Change], size: int) -> Ticket | None:
+        """Take the changes into the open group. Called under the store's lock."""
+
+    def pending(self) -> Ticket | None:
+        """A ticket for all that is staged so far; None when it is durable already."""
+
+    def close(self) -> None: ...

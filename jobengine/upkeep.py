@@ -1,0 +1,89 @@
+"""What the house does by itself: what time changes, and a new configuration.
+
+No thread and no clock: daemon/sweeper.py says when.
+"""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from jobengine.core import lifecycle
+from jobengine.core.job import FINISHED, Job
+from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
+from jobengine.store.port import Record, Store, Transaction
+
+if TYPE_CHECKING:
+    from jobengine.engine import Engine
+
+# Jobs of a removed queue deleted in one transaction.
+REMOVE_PART = 500
+
+# How many rows became what: (queue, "expired" | "lost" | "forgotten" | "removed").
+Swept = Counter[tuple[str, str]]
+
+
+class Upkeep:
+    """The chores of one house."""
+
+    def __init__(self, engine: "Engine", store: Store) -> None:
+        self._engine = engine
+        self._store = store
+
+    def sweep(self, limit: int = 500) -> Swept:
+        """Do up to *limit* rows of what time has brought; empty when nothing is due."""
+        with self._store.transaction() as tx:
+            return sweep_in(tx, self._engine.rules, limit)
+
+    def next_due(self) -> int | None:
+        """No later than the next instant at which there is something to sweep."""
+        return self._store.next_due()
+
+    def reconfigure(self, rules: Rulebook) -> None:
+        """Put *rules* in force; jobs of queues that left wait hidden for them (D27)."""
+        with self._store.transaction() as tx:
+            here = set(rules.queues)
+            known = {record.name: record for record in tx.records(RemovedQueue)}
+            for name in known.keys() & here:
+                tx.drop_record(known[name])
+            for name in (set(tx.queues()) | known.keys()) - here:
+                removed_at = known[name].removed_at if name in known else tx.now
+                record = _removed(name, removed_at, rules)
+                if known.get(name) != record:
+                    tx.put_record(record)
+        self._engine.rules = rules
+
+
+def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
+    """Do up to *limit* rows of what time has brought, within a transaction."""
+    swept: Swept = Counter()
+    removed: list[Record] = []
+    for entry in tx.due(limit):
+        if isinstance(entry, Job):
+            queue = rules.queues.get(entry.queue) or QueueRules(entry.queue)
+            swept[entry.queue, _tick(tx, entry, queue)] += 1
+        else:
+            removed.append(entry)
+    for record in removed:
+        swept[record.name, "removed"] += _remove_part(tx, record)
+    return swept
+
+
+def _tick(tx: Transaction, job: Job, rules: QueueRules) -> str:
+    after = lifecycle.tick(job, now=tx.now, rules=rules)
+    if after is not None:
+        tx.put(after)
+        return "lost"
+    tx.drop(job)
+    return "forgotten" if job.state in FINISHED else "expired"
+
+
+def _remove_part(tx: Transaction, record: Record) -> int:
+    jobs = tx.jobs(record.name, REMOVE_PART)
+    tx.drop(*jobs)
+    if len(jobs) < REMOVE_PART:
+        tx.drop_record(record)
+    return len(jobs)
+
+
+def _removed(name: str, removed_at: int, rules: Rulebook) -> RemovedQueue:
+    keep = rules.removed_keep_ms
+    return RemovedQueue(name, removed_at, None if keep is None else removed_at + keep)
