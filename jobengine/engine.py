@@ -109,14 +109,7 @@ class Engine:
             if settle is not None:
                 after = settle(job, now=tx.now, rules=rules)
             elif Right.WRITE in held:
-                after = lifecycle.update(
-                    job,
-                    change,
-                    now=tx.now,
-                    token=self._new_uid(),
-                    holder=caller.name,
-                    rules=rules,
-                )
+                after = self._overridden(caller, job, change, tx.now, rules)
             else:
                 raise _forbidden(caller, queue, Right.WRITE)
             if after is not job:
@@ -134,17 +127,15 @@ class Engine:
         with self._store.transaction() as tx:
             tx.drop(self._present(tx, rules, uid))
 
-    def listing(
-        self, caller: Caller, queue: str, state: State | None = None
-    ) -> "Listing":
-        """The queue's jobs as they stand now, all or those in *state*.
+    def listing(self, caller: Caller, queue: str) -> "Listing":
+        """The queue's jobs as they stand now.
 
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
         rules = self._admit(caller, queue, Right.READ)
         with self._store.transaction() as tx:
-            return Listing(tx.jobs(queue), now=tx.now, rules=rules, state=state)
+            return Listing(tx.jobs(queue), now=tx.now, rules=rules)
 
     def _ready(self, tx: Transaction, queue: str, limit: int) -> list[Job]:
         """The claimable jobs, a lost lease that the sweeper has not met included."""
@@ -170,6 +161,18 @@ class Engine:
             raise _forbidden(caller, queue, right)
         return rules
 
+    def _overridden(
+        self, caller: Caller, job: Job, change: Change, now: int, rules: QueueRules
+    ) -> Job:
+        return lifecycle.update(
+            job,
+            change,
+            now=now,
+            token=self._new_uid(),
+            holder=caller.name,
+            rules=rules,
+        )
+
     def _may_update(self, held: frozenset[Right], change: Change) -> bool:
         if Right.WRITE in held:
             return True
@@ -191,13 +194,10 @@ class Listing:
     work, so whoever iterates can pause in between; a slice may be empty.
     """
 
-    def __init__(
-        self, jobs: list[Job], *, now: int, rules: QueueRules, state: State | None
-    ) -> None:
+    def __init__(self, jobs: list[Job], *, now: int, rules: QueueRules) -> None:
         self._jobs = jobs
         self._now = now
         self._rules = rules
-        self._state = state
 
     def __iter__(self) -> Iterator[list[tuple[int, Job]]]:
         by_priority: dict[int, list[Job]] = defaultdict(list)
@@ -213,11 +213,7 @@ class Listing:
             # Nearly sorted already, which costs the sort next to nothing.
             lane = sorted(by_priority.pop(priority), key=lambda j: (j.run_at, j.seq))
             for part in _parts(lane):
-                yield [
-                    (at, job)
-                    for at, job in enumerate(part, place)
-                    if self._state is None or job.state is self._state
-                ]
+                yield list(enumerate(part, place))
                 place += len(part)
 
 
@@ -244,5 +240,5 @@ def _settling(
 
 def _forbidden(caller: Caller, queue: str, right: Right) -> Forbidden:
     return Forbidden(
-        f"queue {queue!r} refuses {caller.name!r}: it has no {right.value} right"
+        f"queue {queue!r} refuses {caller.name!r}: it has no {right.name.lower()} right"
     )

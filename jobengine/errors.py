@@ -93,12 +93,6 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
-class Draining(Unavailable):
-    """The daemon is stopping and takes no new work."""
-
-    code = "draining"
-
-
 class StoreFailed(Unavailable):
     """A write or a sync failed: nothing is acknowledged until the next start."""
 

@@ -1,6 +1,6 @@
 """Who may do what to which queue. Deny by default."""
 
-from enum import Enum
+from enum import IntEnum
 
 from msgspec import Struct
 
@@ -14,24 +14,25 @@ class Caller(Struct, frozen=True):
     name: str
 
 
-class Right(Enum):
+class Right(IntEnum):
     """What a queue's lists grant."""
 
-    READ = "read"
-    WRITE = "write"
+    READ = 1
+    WRITE = 2
 
 
-NONE: frozenset[Right] = frozenset()
+# By (may read, may write).
+_HELD: dict[tuple[bool, bool], frozenset[Right]] = {
+    (False, False): frozenset(),
+    (True, False): frozenset({Right.READ}),
+    (False, True): frozenset({Right.WRITE}),
+    (True, True): frozenset(Right),
+}
 
 
 def rights(caller: Caller, rules: QueueRules) -> frozenset[Right]:
     """The caller's rights on the queue; none means it must not learn it exists."""
-    held = NONE
-    if caller.name in rules.read:
-        held |= {Right.READ}
-    if caller.name in rules.write:
-        held |= {Right.WRITE}
-    return held
+    return _HELD[caller.name in rules.read, caller.name in rules.write]
 
 
 def holds(caller: Caller, job: Job) -> bool:

@@ -5,7 +5,7 @@ state to any state (JE1-S1), and goes through `enter`. `tick` is what time alone
 and `due_at` the instant at which it next does anything.
 """
 
-from enum import Enum
+from enum import IntEnum, auto
 from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -23,14 +23,14 @@ from jobengine.core.queues import QueueRules
 from jobengine.errors import InvalidJob, WrongState
 
 
-class Verb(Enum):
+class Verb(IntEnum):
     """What a worker does with a job."""
 
-    CLAIM = "claim"
-    BEAT = "beat"
-    COMPLETE = "complete"
-    FAIL = "fail"
-    RELEASE = "release"
+    CLAIM = auto()
+    BEAT = auto()
+    COMPLETE = auto()
+    FAIL = auto()
+    RELEASE = auto()
 
 
 BECOMES = {
@@ -214,7 +214,7 @@ def _or(wanted: T | None, present: T) -> T:
 def _may(job: Job, verb: Verb) -> None:
     if (job.state, verb) not in BECOMES:
         raise WrongState(
-            f"job {job.uid} is {job.state.name.lower()}: it cannot {verb.value}"
+            f"job {job.uid} is {job.state.name.lower()}: it cannot {verb.name.lower()}"
         )
 
 

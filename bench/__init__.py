@@ -1,0 +1,1 @@
+"""Measures JobEngine. Every figure is a median of interleaved rounds of one run."""

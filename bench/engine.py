@@ -1,0 +1,113 @@
+"""The engine in process: no HTTP, a real file, real syncs."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jobengine.build import House, open_house
+from jobengine.core.access import Caller
+from jobengine.core.job import Change, NewJob, State, Terms
+from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.daemon.clock import SystemClock
+from jobengine.store.sealer import RAW, Kdf
+
+PAYLOAD = b'{"pad":"' + b"x" * 190 + b'"}'
+NAME = "bench"
+CALLER = Caller(NAME)
+EVERYONE = frozenset({NAME})
+RULES = Rulebook(queues={NAME: QueueRules(NAME, EVERYONE, EVERYONE)})
+NEW = NewJob(PAYLOAD, valid_for_ms=86_400_000, terms=Terms(max_attempts=1))
+DONE = Change(state=State.COMPLETE)
+BATCH = 1000
+
+
+def open_at(path: Path, *, kdf: Kdf | None = Kdf(RAW)) -> House:
+    """A house on a real file; *kdf* None is what the daemon uses."""
+    return open_house(
+        db_path=path,
+        secret=b"the secret of a benchmark",
+        rules=RULES,
+        clock=SystemClock(),
+        on_failure=lambda error: os._exit(74),
+        kdf=kdf,
+    )
+
+
+def fill(house: House, jobs: int, priorities: int = 1) -> None:
+    """Queue *jobs* jobs, many to a commit."""
+    from jobengine.core import lifecycle
+    from jobengine.store.sealer import new_uid
+
+    made = 0
+    while made < jobs:
+        with house.store.transaction() as tx:
+            for _ in range(min(BATCH, jobs - made)):
+                # A payload of its own for each job, as it would come from a socket.
+                content = b'{"pad":"%b"}' % os.urandom(95).hex().encode()
+                new = NewJob(
+                    content,
+                    priority=1 + made % priorities,
+                    valid_for_ms=NEW.valid_for_ms,
+                    terms=NEW.terms,
+                )
+                job = lifecycle.create(
+                    new, uid=new_uid(), queue=NAME, seq=tx.next_seq(), now=tx.now
+                )
+                tx.add(job)
+                made += 1
+
+
+def create(house: House) -> None:
+    """One durable create."""
+    house.engine.enqueue(CALLER, NAME, NEW)
+
+
+def lifecycle_of(house: House) -> None:
+    """One job made, taken and completed: three durable commits."""
+    house.engine.enqueue(CALLER, NAME, NEW)
+    job = house.engine.claim(CALLER, NAME)[0]
+    assert job.lease is not None
+    house.engine.update(CALLER, NAME, job.uid, DONE, lease=job.lease.token)
+
+
+def claim(house: House) -> None:
+    """One durable claim."""
+    assert house.engine.claim(CALLER, NAME)
+
+
+def rate(act: Callable[[House], None], house: House, threads: int, s: float) -> float:
+    """Acts per second of *threads* threads."""
+    stop = time.perf_counter() + s
+    counts = [0] * threads
+
+    def work(number: int) -> None:
+        while time.perf_counter() < stop:
+            act(house)
+            counts[number] += 1
+
+    everyone = [threading.Thread(target=work, args=(n,)) for n in range(threads)]
+    began = time.perf_counter()
+    for thread in everyone:
+        thread.start()
+    for thread in everyone:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def syncs_per_second(folder: Path, seconds: float, size: int = 400) -> float:
+    """Bare appends of *size* bytes, each followed by fdatasync: what the disk gives."""
+    path = folder / "bare"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    data, offset, done = os.urandom(size), 0, 0
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        os.pwrite(fd, data, offset)
+        os.fdatasync(fd)
+        offset += size
+        done += 1
+    took = time.perf_counter() - began
+    os.close(fd)
+    path.unlink()
+    return done / took

@@ -1,0 +1,63 @@
+"""The WSGI application: every endpoint, and what holds for all of them.
+
+Complete by itself: any server that runs it in one process, with threads, will do.
+"""
+
+from uuid import uuid4
+
+from flask import Flask, Response, g, request
+
+from jobengine.api import problem
+from jobengine.api.endpoint import Desk, House, Settings, mount
+from jobengine.api.health import HEALTH, Status
+from jobengine.api.identity import check_same_site
+from jobengine.api.v1 import V1
+
+ENDPOINTS = {row.name: row for dialect in (V1, HEALTH) for row in dialect.endpoints}
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    # Answers are somebody's jobs, and true only now.
+    "Cache-Control": "no-store",
+}
+
+
+def create_app(house: House, settings: Settings, status: Status) -> Flask:
+    """The application that speaks for *house*."""
+    app = Flask(__name__, static_folder=None)
+    # A path is what it says: no redirects, and nobody answers OPTIONS for us (CORS).
+    app.url_map.merge_slashes = False
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    desk = Desk(house, settings, status)
+    app.extensions["jobengine"] = desk
+    mount(app, desk, ENDPOINTS)
+    app.before_request(_admit)
+    app.after_request(_mark)
+    app.register_error_handler(Exception, _refuse)
+    return app
+
+
+def use_settings(app: Flask, settings: Settings) -> None:
+    """Answer the next request by *settings*: for a reload."""
+    app.extensions["jobengine"].settings = settings
+
+
+def _admit() -> None:
+    """What comes before every route."""
+    g.request_id = uuid4().hex
+    row = ENDPOINTS.get(request.endpoint or "")
+    if row is None or not row.dialect.open:
+        check_same_site(request)
+
+
+def _mark(response: Response) -> Response:
+    """What comes after every answer."""
+    response.headers.update(_HEADERS)
+    response.headers["X-Request-Id"] = g.request_id
+    return response
+
+
+def _refuse(error: Exception) -> Response:
+    row = ENDPOINTS.get(request.endpoint or "")
+    statuses = row.dialect.statuses if row else {}
+    return problem.answer(error, statuses=statuses, request_id=g.request_id)

@@ -1,0 +1,69 @@
+"""Whether the daemon lives, is ready, and which it is. Shows nothing of anybody's."""
+
+from dataclasses import dataclass
+
+from flask import Request, Response
+
+from jobengine._version import __version__
+from jobengine.api.endpoint import Desk, Dialect
+
+HEALTH = Dialect("health", open=True)
+
+
+@dataclass(slots=True)
+class Status:
+    """What the daemon says about itself: it sets, /readyz reads."""
+
+    draining: bool = False
+    config_error: str | None = None
+
+
+@HEALTH.endpoint("GET", "/livez", statuses=(200,), head=True)
+def livez(_desk: Desk, _request: Request) -> Response:
+    """The process answers. Asks neither the disk nor a lock."""
+    return _text("ok")
+
+
+@HEALTH.endpoint("GET", "/startupz", statuses=(200,), head=True)
+def startupz(_desk: Desk, _request: Request) -> Response:
+    """The file is open: before that nobody listens."""
+    return _text("ok")
+
+
+@HEALTH.endpoint("GET", "/readyz", statuses=(200, 503), head=True)
+def readyz(desk: Desk, request: Request) -> Response:
+    """Whether requests are taken; with `?verbose`, each check on a line."""
+    ready, checks = _checks(desk)
+    lines = checks if "verbose" in request.args else []
+    lines.append("ok" if ready else "not ready")
+    return _text("\n".join(lines), 200 if ready else 503)
+
+
+@HEALTH.endpoint("GET", "/healthz", statuses=(200, 503), head=True)
+def healthz(desk: Desk, request: Request) -> Response:
+    """The same as /readyz, under the name that load balancers expect."""
+    return readyz(desk, request)
+
+
+@HEALTH.endpoint("GET", "/version", statuses=(200,), head=True)
+def version(_desk: Desk, _request: Request) -> Response:
+    """Which JobEngine this is."""
+    return Response(f'{{"version":"{__version__}"}}', content_type="application/json")
+
+
+def _checks(desk: Desk) -> tuple[bool, list[str]]:
+    """Whether the daemon is ready, and what each check found."""
+    stored = desk.house.store.failure is None
+    draining = desk.status.draining
+    # Why it was rejected is in the log: the reason may name queues, this page is open.
+    config = "ok" if desk.status.config_error is None else "rejected"
+    lines = [
+        f"store: {'ok' if stored else 'failed'}",
+        f"serving: {'draining' if draining else 'ok'}",
+        f"config: {config}",
+    ]
+    return stored and not draining, lines
+
+
+def _text(text: str, status: int = 200) -> Response:
+    return Response(text + "\n", status, content_type="text/plain; charset=utf-8")

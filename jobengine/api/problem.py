@@ -1,0 +1,129 @@
+"""Refusals on the wire: an error to an RFC 9457 answer. Knows no route and no rule."""
+
+import json
+import traceback
+from collections.abc import Mapping
+
+import structlog
+from flask import Response
+from werkzeug.exceptions import HTTPException
+
+from jobengine.api.identity import BadHeader, CrossSite, Unauthenticated, WrongHost
+from jobengine.api.strict_json import NotJson
+from jobengine.errors import (
+    DuplicateJob,
+    Forbidden,
+    InvalidJob,
+    JobEngineError,
+    JobNotFound,
+    Overloaded,
+    QueueNotFound,
+    Refused,
+    StaleLease,
+    TransactionTooLarge,
+    Unavailable,
+    WrongState,
+)
+
+Statuses = Mapping[type[JobEngineError], int]
+
+# What every dialect answers unless its own table says otherwise.
+STATUS: Statuses = {
+    Refused: 400,
+    BadHeader: 400,
+    NotJson: 400,
+    Unauthenticated: 401,
+    CrossSite: 403,
+    Forbidden: 403,
+    QueueNotFound: 404,
+    JobNotFound: 404,
+    WrongState: 409,
+    StaleLease: 409,
+    DuplicateJob: 409,
+    TransactionTooLarge: 413,
+    WrongHost: 421,
+    Overloaded: 429,
+    Unavailable: 503,
+    JobEngineError: 500,
+}
+
+# What a client is told besides; by status.
+_HEADERS = {
+    401: {"WWW-Authenticate": 'X-Name realm="jobengine"'},
+    429: {"Retry-After": "1"},  # a listing ends within seconds
+    503: {"Retry-After": "5"},  # about as long as a restart takes
+}
+
+log = structlog.get_logger()
+
+
+def answer(error: Exception, *, statuses: Statuses, request_id: str) -> Response:
+    """The answer that tells *error* to the client, whatever it is."""
+    if isinstance(error, HTTPException) and error.code is not None:
+        return _refused_by_http(error, error.code, request_id)
+    if isinstance(error, JobEngineError):
+        status = _status(error, statuses)
+        if status < 500 or isinstance(error, Unavailable):
+            return _problem(status, error.code, str(error), request_id, _faults(error))
+    return _broken(error, request_id)
+
+
+def _status(error: JobEngineError, statuses: Statuses) -> int:
+    """The status of the nearest class that the table has; STATUS has them all."""
+    table = {**STATUS, **statuses}
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+
+
+def _faults(error: JobEngineError) -> list[dict[str, str]]:
+    if not isinstance(error, InvalidJob):
+        return []
+    return [{"pointer": f"/{field}", "detail": what} for field, what in error.errors]
+
+
+def _refused_by_http(error: HTTPException, status: int, request_id: str) -> Response:
+    """What the framework refused: no such path, wrong method, body too large, ..."""
+    code = error.name.lower().replace(" ", "_")
+    reply = _problem(status, code, error.description or error.name, request_id)
+    allow = dict(error.get_headers()).get("Allow")
+    if allow:
+        reply.headers["Allow"] = allow
+    return reply
+
+
+def _broken(error: Exception, request_id: str) -> Response:
+    # The message of an exception may quote what the caller sent, so only its type and
+    # where it happened are logged, and the client is told neither.
+    log.error(
+        "request failed",
+        code="internal_error",
+        request_id=request_id,
+        error=type(error).__name__,
+        where=traceback.format_tb(error.__traceback__),
+    )
+    detail = "something went wrong here; the log has more under this request's id"
+    return _problem(500, "internal_error", detail, request_id)
+
+
+def _problem(
+    status: int,
+    code: str,
+    detail: str,
+    request_id: str,
+    faults: list[dict[str, str]] | None = None,
+) -> Response:
+    body: dict[str, object] = {
+        "type": "/problems/" + code.replace("_", "-"),
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "instance": request_id,
+        "code": code,
+    }
+    if faults:
+        body["errors"] = faults
+    return Response(
+        json.dumps(body),
+        status,
+        _HEADERS.get(status),
+        content_type="application/problem+json",
+    )

@@ -1,0 +1,1 @@
+"""Lives: the only place where the real clock, environment, signals and sockets are."""

@@ -1,0 +1,110 @@
+"""SECRET: where it comes from, and which ones are refused. Derives no key."""
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from jobengine.errors import ConfigError
+
+# Shorter ones are warned about: they can be guessed from a copy of the file.
+CHARACTERS_MIN = 16
+# Nobody types more; a path that names a disk image by mistake is not read whole.
+BYTES_MAX = 64 * 1024
+# "base64:" and 32 bytes is the key itself, and no key derivation is run.
+RAW_PREFIX, RAW_BYTES = b"base64:", 32
+
+# What `serve --dev` uses where no secret is set. Refused everywhere else.
+DEV_SECRET = b"jobengine-dev"
+
+# Secrets that stand in examples and in every list of first guesses. Letters and digits
+# only, small: change-me, CHANGE_ME and changeme are one.
+SAMPLES = frozenset(
+    (
+        *("admin", "changeit", "changeme", "changethis", "default", "dev", "example"),
+        *("helloworld", "jobengine", "jobenginedev", "letmein", "mysecret", "password"),
+        *("placeholder", "qwerty", "replaceme", "root", "sample", "secret", "string"),
+        *("supersecret", "test", "testing", "topsecret", "yoursecret"),
+        *("yoursecrethere", "123456", "12345678", "123456789", "1234567890"),
+    )
+)
+
+
+class Secrets(NamedTuple):
+    """What opens the file, as the operator wrote it: `base64:` is still in front."""
+
+    secret: bytes
+    previous: bytes | None
+    warnings: tuple[str, ...]
+
+
+def read_secrets(environ: Mapping[str, str], *, dev: bool = False) -> Secrets:
+    """SECRET and SECRET_PREVIOUS, each from its variable or the file it names.
+
+    Raises:
+        ConfigError: SECRET is missing, empty, malformed or a known sample. *dev* allows
+            all of these but the malformed.
+    """
+    secret = _read(environ, "SECRET")
+    previous = _read(environ, "SECRET_PREVIOUS")
+    sample = secret is None or _letters(secret) in SAMPLES
+    if dev and sample:
+        warning = (
+            "--dev: SECRET is missing or a known sample: the file is not protected"
+        )
+        return Secrets(secret or DEV_SECRET, previous, (warning,))
+    if secret is None:
+        raise ConfigError(
+            "SECRET is missing or empty: set SECRET, or SECRET_FILE to the path of a "
+            "file that holds it"
+        )
+    if sample:
+        raise ConfigError("SECRET is a known sample: choose one that nobody can guess")
+    return Secrets(secret, previous, _warnings(secret))
+
+
+def _read(environ: Mapping[str, str], name: str) -> bytes | None:
+    """The secret called *name*, None where neither variable has one."""
+    value, path = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if value and path:
+        raise ConfigError(f"both {name} and {name}_FILE are set: keep one")
+    secret = _contents(name, path) if path else os.fsencode(value)
+    if not secret.strip():
+        return None
+    if secret.startswith(RAW_PREFIX) and not _is_raw_key(secret):
+        raise ConfigError(f"{name} begins with base64: but is not {RAW_BYTES} bytes")
+    return secret
+
+
+def _contents(name: str, path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            secret = file.read(BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{name}_FILE cannot be read: {path}: {reason}") from None
+    if len(secret) > BYTES_MAX:
+        raise ConfigError(f"{name}_FILE is over {BYTES_MAX} bytes: {path}")
+    # Editors end a file with a newline; a second one is meant.
+    return secret.removesuffix(b"\n")
+
+
+def _is_raw_key(secret: bytes) -> bool:
+    try:
+        key = base64.b64decode(secret.removeprefix(RAW_PREFIX), validate=True)
+    except binascii.Error:
+        return False
+    return len(key) == RAW_BYTES
+
+
+def _letters(secret: bytes) -> str:
+    return re.sub(r"[\W_]", "", secret.decode("utf-8", "replace")).casefold()
+
+
+def _warnings(secret: bytes) -> tuple[str, ...]:
+    if len(secret.decode("utf-8", "replace")) >= CHARACTERS_MIN:
+        return ()
+    return (f"SECRET is shorter than {CHARACTERS_MIN} characters: it can be guessed",)

@@ -1,0 +1,241 @@
+"""The one place where config.yml and the environment become settings.
+
+Knows nothing of what the settings bring about. Only here is the environment read.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.daemon import config_file, schema
+from jobengine.daemon.secret import Secrets, read_secrets
+from jobengine.errors import ConfigError
+
+CONFIG_PATH = "/jobengine/config.yml"
+DB_PATH = "/jobengine/database.queuedb"
+MINUTE_MS = 60_000
+# The settings that only a start can change.
+AT_START = ("host", "port")
+# Enough to mend a file by; a file of another kind would fill the screen.
+MISTAKES_SHOWN = 100
+
+LogLevel = Literal["debug", "info"]
+LOG_LEVELS: Mapping[str, LogLevel] = {"release": "info", "debug": "debug"}
+
+# What to do where there is no config file.
+Missing = Literal["write", "assume", "refuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that the operator has said, checked, with every default filled in.
+
+    `effective` is the same in the form of config.yml, without secrets. `notes` and
+    `warnings` are for the log.
+    """
+
+    port: int
+    host: str
+    db_path: Path
+    config_path: Path
+    secret: bytes = field(repr=False)
+    secret_previous: bytes | None = field(repr=False)
+    rules: Rulebook
+    auth_mode: Literal["names"] | None
+    hosts: tuple[str, ...]
+    body_bytes: int
+    log_level: LogLevel
+    dev: bool
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    effective: Mapping[str, Any]
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of this process."""
+    return os.environ
+
+
+def from_environment(*, dev: bool = False, missing: Missing = "write") -> Settings:
+    """The settings of this process: `load` over its environment."""
+    return load(environment(), dev=dev, missing=missing)
+
+
+def hide_from_gunicorn() -> None:
+    """Take its own variables out of the environment: the settings alone decide."""
+    for name in _GUNICORNS:
+        os.environ.pop(name, None)
+
+
+_GUNICORNS = (
+    *("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "SENDFILE"),
+    *("GUNICORN_CMD_ARGS", "GUNICORN_PID", "GUNICORN_FD"),
+)
+
+
+def load(
+    environ: Mapping[str, str], *, dev: bool = False, missing: Missing = "write"
+) -> Settings:
+    """The settings that *environ* and the config file it names stand for.
+
+    Where there is no file its default is written, or assumed, or that is refused. A
+    reload must refuse: a file that is being replaced would take every queue with it.
+
+    Raises:
+        ConfigError: naming every mistake; nothing was written. One in SECRET comes
+            alone, before the file is looked at.
+    """
+    secrets = read_secrets(environ, dev=dev)
+    return _load(environ, secrets, dev=dev, missing=missing)
+
+
+def preview(environ: Mapping[str, str], path: Path | None = None) -> Settings:
+    """What a start would find, without SECRET: never open a file with these.
+
+    *path* stands for CONFIG_PATH, and must exist. Nothing is written.
+
+    Raises:
+        ConfigError: naming every mistake.
+    """
+    if path is not None:
+        environ = {**environ, "CONFIG_PATH": str(path)}
+    missing: Missing = "assume" if path is None else "refuse"
+    return _load(environ, Secrets(b"", None, ()), dev=False, missing=missing)
+
+
+def _load(
+    environ: Mapping[str, str], secrets: Secrets, *, dev: bool, missing: Missing
+) -> Settings:
+    paths, path_notes = _paths(environ)
+    overlay, level, mistakes = _overlay(environ)
+    values, notes = _values(paths["CONFIG_PATH"], missing, mistakes)
+    values |= overlay
+    auth_mode = values["auth"].get("mode")
+    names = "auth mode names: whoever reaches the port may call itself any service"
+    return Settings(
+        port=values["port"],
+        host=values["host"],
+        db_path=paths["DB_PATH"],
+        config_path=paths["CONFIG_PATH"],
+        secret=secrets.secret,
+        secret_previous=secrets.previous,
+        rules=_rulebook(values),
+        auth_mode=auth_mode,
+        hosts=tuple(host.lower() for host in values["hosts"]),
+        body_bytes=values["limits"]["body_bytes"],
+        log_level=level,
+        dev=dev,
+        notes=(*path_notes, *notes),
+        warnings=(*secrets.warnings, *([names] if auth_mode else [])),
+        effective=values,
+    )
+
+
+def _values(
+    path: Path, missing: Missing, mistakes: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """What the file says, and a note where there is none.
+
+    Raises:
+        ConfigError: for its mistakes and the *mistakes* found before.
+    """
+    data = config_file.read(path)
+    if data is None and missing == "refuse":
+        raise ConfigError(f"{path}: there is no such file")
+    values, more = config_file.check(
+        path, config_file.DEFAULT if data is None else data
+    )
+    if mistakes := [*mistakes, *more]:
+        raise ConfigError(_message(mistakes))
+    if data is not None:
+        return values, []
+    if missing == "assume":
+        return values, [f"{path} does not exist: a start writes the default there"]
+    config_file.write_default(path)
+    return values, [f"{path} did not exist: wrote the default there"]
+
+
+def _paths(environ: Mapping[str, str]) -> tuple[dict[str, Path], list[str]]:
+    paths, notes = {}, []
+    for name, default in (("CONFIG_PATH", CONFIG_PATH), ("DB_PATH", DB_PATH)):
+        if not environ.get(name):
+            notes.append(f"{name} Not Defined, Using Default {default}")
+        paths[name] = Path(environ.get(name) or default).absolute()
+    return paths, notes
+
+
+def _message(mistakes: list[str]) -> str:
+    shown = mistakes[:MISTAKES_SHOWN]
+    if more := len(mistakes) - len(shown):
+        shown.append(f"and {more} more")
+    count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return f"{count} in the configuration:\n  " + "\n  ".join(shown)
+
+
+# --- the environment --------------------------------------------------------------
+
+
+class _Variable(NamedTuple):
+    """An environment variable that overrides one key of the file."""
+
+    path: tuple[str, ...]
+    number: bool = False
+
+
+_VARIABLES = {
+    "HOST": _Variable(("host",)),
+    "PORT": _Variable(("port",), number=True),
+    "AUTH_MODE": _Variable(("auth", "mode")),
+}
+
+
+def _overlay(
+    environ: Mapping[str, str],
+) -> tuple[dict[str, Any], LogLevel, list[str]]:
+    """What the environment overrides, the log level, and what is wrong with them.
+
+    An empty variable counts as one that is not set.
+    """
+    overlay: dict[str, Any] = {}
+    mistakes = []
+    for name, variable in _VARIABLES.items():
+        if not (text := environ.get(name)):
+            continue
+        value: Any = int(text) if variable.number and _DIGITS.fullmatch(text) else text
+        for key in reversed(variable.path):
+            value = {key: value}
+        checked, wrong = schema.check(value)
+        mistakes += [f"{name}: {what}" for _, what in wrong]
+        overlay |= {key: checked[key] for key in value if key in checked}
+    mode = environ.get("GIN_MODE") or "release"
+    if mode not in LOG_LEVELS:
+        mistakes.append("GIN_MODE: must be release or debug")
+    return overlay, LOG_LEVELS.get(mode, "info"), mistakes
+
+
+_DIGITS = re.compile(r"[0-9]{1,9}")
+
+
+# --- the rules --------------------------------------------------------------------
+
+
+def _rulebook(values: Mapping[str, Any]) -> Rulebook:
+    queues = {
+        name: QueueRules(
+            name=name,
+            read=frozenset(lists["read"]),
+            write=frozenset(lists["write"]),
+            lease_ms=values["job_timeout_minutes"] * MINUTE_MS,
+            keep_ms=values["job_keep_minutes"] * MINUTE_MS,
+        )
+        for name, lists in values["queues"].items()
+    }
+    keeps = values["on_queue_removed"] == "keep"
+    removed_keep_ms = None if keeps else values["removed_keep_minutes"] * MINUTE_MS
+    return Rulebook(
+        queues=queues, strict_acl=values["strict_acl"], removed_keep_ms=removed_keep_ms
+    )

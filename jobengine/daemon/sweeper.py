@@ -1,0 +1,104 @@
+"""The sweeper: the thread that sees to it that time passes for the jobs.
+
+When something is due is the store's to say, what becomes of it upkeep's. Nothing waits
+for the sweeper: a job past its time is never handed out, swept or not.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from jobengine.errors import StoreFailed
+from jobengine.store.port import Clock
+from jobengine.upkeep import Upkeep
+
+# A safety net: an alarm that was missed costs this much and no more.
+SLEEP_S = 1.0
+# Jobs that fall due one after another share a sweep, its commit and its log lines.
+REST_S = 0.25
+
+# The rows of one batch: the store is held for a few milliseconds, then let go.
+BATCH = 500
+
+# What upkeep says became of jobs -> the event and the reason in the log.
+OUTCOMES = {
+    "expired": ("jobs removed", "expired"),
+    "lost": ("jobs taken back", "lease_lost"),
+    "forgotten": ("jobs removed", "kept_long_enough"),
+    "removed": ("jobs removed", "queue_removed"),
+}
+
+log = structlog.get_logger()
+
+
+class Alarmed(Protocol):
+    """What rings when something falls due earlier than was said before."""
+
+    def set_alarm(self, alarm: Callable[[], None]) -> None: ...
+
+
+class Sweeper:
+    """Sweeps when something is due, a batch at a time, and sleeps in between."""
+
+    def __init__(self, upkeep: Upkeep, store: Alarmed, clock: Clock) -> None:
+        self._upkeep = upkeep
+        self._clock = clock
+        self._stop = threading.Event()
+        self._bell = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        store.set_alarm(self._bell.set)
+
+    def start(self) -> None:
+        """Sweep from now on, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return when the batch under way, if any, is done and no other will start."""
+        self._stop.set()
+        self._bell.set()
+        self._thread.join()
+
+    def sweep(self) -> float:
+        """Do what is due, one batch at most; the seconds to rest before the next.
+
+        Raises:
+            StoreFailed: nothing can be swept any more.
+        """
+        begun = self._clock.monotonic()
+        swept = self._upkeep.sweep(BATCH)
+        for (queue, outcome), count in swept.items():
+            event, reason = OUTCOMES[outcome]
+            log.info(event, queue=queue, count=count, reason=reason)
+        if swept.total() < BATCH:
+            return REST_S
+        # More is due. Requests get as much time as the sweep took from them.
+        return self._clock.monotonic() - begun
+
+    def until_due(self) -> float:
+        """Seconds until something falls due, SLEEP_S at most."""
+        due = self._upkeep.next_due()
+        if due is None:
+            return SLEEP_S
+        return min(SLEEP_S, max(0.0, (due - self._clock.now()) / 1000))
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._turn()
+            except StoreFailed:
+                log.error("sweeper ended: the store has failed", code=StoreFailed.code)
+                return
+            except Exception:  # the outermost loop of this thread
+                log.exception("sweep failed, trying again", code="sweep_failed")
+                self._stop.wait(SLEEP_S)
+
+    def _turn(self) -> None:
+        # Cleared before looking, so an alarm that comes in between is not lost.
+        self._bell.clear()
+        wait = self.until_due()
+        if wait > 0:
+            self._bell.wait(wait)
+        else:
+            self._stop.wait(self.sweep())

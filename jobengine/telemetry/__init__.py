@@ -1,0 +1,1 @@
+"""Overhears: what the house tells those who watch it. The engine never knows it."""
