@@ -1,6 +1,6 @@
 """make bench: the tables of docs/performance.md.
 
-    python -m bench [--rounds 5] [--seconds 1.5] [--quick] [in-process|http|restart ...]
+python -m bench [--rounds 5] [--seconds 1.5] [--quick] [in-process|http|restart ...]
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def in_process(folder: Path, rounds: int, seconds: float) -> None:
-    """Durable creates and lifecycles of 1, 16 and 64 threads, at 1k and 100k backlog."""
+    """Durable creates and lifecycles by threads and by backlog."""
     houses = {}
     for backlog in BACKLOGS:
         progress(f"filling a queue with {backlog:,} jobs")
@@ -120,8 +120,7 @@ class Daemon:
             self.port = probe.getsockname()[1]
         config = folder / "config.yml"
         config.write_text(
-            f"port: {self.port}\n"
-            "queues: {bench: {read: [bench], write: [bench]}}\n"
+            f"port: {self.port}\nqueues: {{bench: {{read: [bench], write: [bench]}}}}\n"
         )
         self.environ = os.environ | {
             "SECRET": "the secret of a benchmark",

@@ -21,16 +21,17 @@ RULES = Rulebook(queues={NAME: QueueRules(NAME, EVERYONE, EVERYONE)})
 NEW = NewJob(PAYLOAD, valid_for_ms=86_400_000, terms=Terms(max_attempts=1))
 DONE = Change(state=State.COMPLETE)
 BATCH = 1000
+NO_KDF = Kdf(RAW)
 
 
-def open_at(path: Path, *, kdf: Kdf | None = Kdf(RAW)) -> House:
+def open_at(path: Path, *, kdf: Kdf | None = NO_KDF) -> House:
     """A house on a real file; *kdf* None is what the daemon uses."""
     return open_house(
         db_path=path,
         secret=b"the secret of a benchmark",
         rules=RULES,
         clock=SystemClock(),
-        on_failure=lambda error: os._exit(74),
+        on_failure=lambda _error: os._exit(74),
         kdf=kdf,
     )
 

@@ -32,7 +32,9 @@ def main(path: Path, jobs: int, rounds: int) -> None:
         took.append(time.perf_counter() - began)
         assert house.opened == "clean", house.opened
         house.close()
-    print(f"  opened in {statistics.median(took):.2f} s ({min(took):.2f}-{max(took):.2f})")
+    print(
+        f"  opened in {statistics.median(took):.2f} s ({min(took):.2f}-{max(took):.2f})"
+    )
 
 
 if __name__ == "__main__":

@@ -12,34 +12,10 @@ from jobengine._version import __version__
 from jobengine.core import plan
 from jobengine.core.queues import Rulebook
 from jobengine.daemon import settings as configuration
+from jobengine.daemon.exits import exit_code
 from jobengine.daemon.secret import read_secrets
 from jobengine.daemon.settings import Settings
-from jobengine.errors import (
-    ConfigError,
-    JobEngineError,
-    KdfUnavailable,
-    NewerFormat,
-    StoreBusy,
-    StoreCorrupt,
-    StoreFailed,
-    StoreUnreadable,
-    Unavailable,
-    WrongSecret,
-)
-
-# As sysexits.h where it has a code for it. The nearest class of an error decides.
-EXIT_CODES: Mapping[type[BaseException], int] = {
-    StoreCorrupt: 65,
-    NewerFormat: 65,
-    KdfUnavailable: 69,
-    Unavailable: 69,
-    StoreFailed: 74,
-    StoreUnreadable: 74,
-    StoreBusy: 75,
-    WrongSecret: 77,
-    ConfigError: 78,
-    JobEngineError: 1,
-}
+from jobengine.errors import ConfigError, JobEngineError, StoreBusy
 
 EPILOG = """\
 Exit codes: 0 done; 1 a fault of ours; 2 wrong usage; 65 the database is damaged, not a
@@ -51,12 +27,6 @@ database; 78 the configuration, or SECRET, cannot be used.
 Completion, for bash (zsh and fish alike):
   eval "$(_JOBENGINE_COMPLETE=bash_source jobengine)"
 """
-
-
-def exit_code(error: BaseException) -> int:
-    """The code that the process ends with because of *error*."""
-    known = (EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
-    return next(known, 1)
 
 
 class _Commands(click.Group):

@@ -174,7 +174,9 @@ def test_threads_start_only_where_they_are_stopped(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in MODULES if in_room(name_of(p), ("jobengine.core",))], ids=name_of
+    "path",
+    [p for p in MODULES if in_room(name_of(p), ("jobengine.core",))],
+    ids=name_of,
 )
 def test_core_knows_no_clock_disk_thread_chance_or_log(path: Path) -> None:
     known = {target.split(".")[0] for _, target in imports(path)}

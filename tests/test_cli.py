@@ -79,7 +79,6 @@ def desk(tmp_path: Path) -> Desk:
         (errors.NotADatabase("x"), 65),
         (errors.NewerFormat("x"), 65),
         (errors.KdfUnavailable("x"), 69),
-        (errors.Draining("x"), 69),
         (errors.StoreFailed("x"), 74),
         (errors.StoreUnreadable("x"), 74),
         (errors.StoreBusy("x"), 75),

@@ -26,7 +26,7 @@ def livez(_desk: Desk, _request: Request) -> Response:
 
 @HEALTH.endpoint("GET", "/startupz", statuses=(200,), head=True)
 def startupz(_desk: Desk, _request: Request) -> Response:
-    """The file is open: before that nobody listens."""
+    """The file is open: before that nobody is answered."""
     return _text("ok")
 
 

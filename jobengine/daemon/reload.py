@@ -13,15 +13,13 @@ from msgspec.structs import asdict
 
 from jobengine.api.health import Status
 from jobengine.core import plan
-from jobengine.daemon.settings import Settings
+from jobengine.daemon.settings import AT_START, Settings
 from jobengine.errors import ConfigError, StoreFailed
 
 LOOK_S = 0.25
 # A file still being written reads otherwise a second later. With LOOK_S on top a change
 # is in force well within the two seconds that are promised.
 SETTLED_S = 1.0
-# What only a start can change.
-AT_START = ("host", "port")
 
 log = structlog.get_logger()
 

@@ -1,7 +1,5 @@
 """SECRET: where it comes from, and which ones are refused. Derives no key."""
 
-import base64
-import binascii
 import os
 import re
 from collections.abc import Mapping
@@ -9,13 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobengine.errors import ConfigError
+from jobengine.store.sealer import raw_key
 
 # Shorter ones are warned about: they can be guessed from a copy of the file.
 CHARACTERS_MIN = 16
 # Nobody types more; a path that names a disk image by mistake is not read whole.
 BYTES_MAX = 64 * 1024
-# "base64:" and 32 bytes is the key itself, and no key derivation is run.
-RAW_PREFIX, RAW_BYTES = b"base64:", 32
 
 # What `serve --dev` uses where no secret is set. Refused everywhere else.
 DEV_SECRET = b"jobengine-dev"
@@ -74,8 +71,7 @@ def _read(environ: Mapping[str, str], name: str) -> bytes | None:
     secret = _contents(name, path) if path else os.fsencode(value)
     if not secret.strip():
         return None
-    if secret.startswith(RAW_PREFIX) and not _is_raw_key(secret):
-        raise ConfigError(f"{name} begins with base64: but is not {RAW_BYTES} bytes")
+    raw_key(secret, name=name)  # refuses what says base64: and is no key
     return secret
 
 
@@ -90,14 +86,6 @@ def _contents(name: str, path: str) -> bytes:
         raise ConfigError(f"{name}_FILE is over {BYTES_MAX} bytes: {path}")
     # Editors end a file with a newline; a second one is meant.
     return secret.removesuffix(b"\n")
-
-
-def _is_raw_key(secret: bytes) -> bool:
-    try:
-        key = base64.b64decode(secret.removeprefix(RAW_PREFIX), validate=True)
-    except binascii.Error:
-        return False
-    return len(key) == RAW_BYTES
 
 
 def _letters(secret: bytes) -> str:

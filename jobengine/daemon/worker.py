@@ -20,9 +20,9 @@ from msgspec.structs import asdict
 from jobengine.api.app import create_app, use_settings
 from jobengine.api.health import Status
 from jobengine.build import House, open_house
-from jobengine.cli import exit_code
 from jobengine.daemon import reload
 from jobengine.daemon.clock import SystemClock
+from jobengine.daemon.exits import exit_code
 from jobengine.daemon.reload import Reloader
 from jobengine.daemon.settings import Settings
 from jobengine.daemon.sweeper import Sweeper

@@ -49,8 +49,7 @@ class ReadyIndex:
 
     def take(self, now: int, limit: int) -> list[Job]:
         """The first *limit* claimable jobs; they stay here until they change."""
-        if self._waiting and self._waiting[0][0] <= now:
-            self._wake(now)
+        self.wake(now)
         mask = self._mask
         found: list[Job] = []
         while mask and len(found) < limit:
@@ -68,7 +67,8 @@ class ReadyIndex:
             heappop(self._waiting)
         return self._waiting[0][0] if self._waiting else None
 
-    def _wake(self, now: int) -> None:
+    def wake(self, now: int) -> None:
+        """Make claimable what was scheduled for an instant that has passed."""
         while self._waiting and self._waiting[0][0] <= now:
             job = heappop(self._waiting)[2]
             if _is_current(self._jobs, job):

@@ -236,6 +236,8 @@ class MemoryTransaction:
 
     def due(self, limit: int) -> list[Job | Record]:
         """Up to *limit* jobs and records that time has changed, earliest first."""
+        for shelf in self._rows.shelves.values():
+            shelf.ready.wake(self.now)
         return self._rows.due.take(self.now, limit)
 
     def jobs(self, queue: str, limit: int | None = None) -> list[Job]:

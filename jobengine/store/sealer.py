@@ -102,7 +102,7 @@ def derive(secret: bytes, kdf: Kdf, salt: bytes) -> bytes:
         ) from error
 
 
-def raw_key(secret: bytes) -> bytes | None:
+def raw_key(secret: bytes, *, name: str = "SECRET") -> bytes | None:
     """The 32 bytes of a `base64:` SECRET; None for any other SECRET.
 
     Raises:
@@ -116,7 +116,7 @@ def raw_key(secret: bytes) -> bytes | None:
         key = b""
     if len(key) != KEY:
         raise ConfigError(
-            "SECRET says base64: and must then be exactly 32 bytes in base64 "
+            f"{name} says base64: and must then be exactly 32 bytes in base64 "
             "(make one with: openssl rand -base64 32)"
         )
     return key

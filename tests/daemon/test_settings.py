@@ -437,9 +437,9 @@ def test_a_raw_key_is_exactly_32_bytes_and_kept_as_written(place: Place) -> None
     "raw", ["", "!!!", "AAAA", base64.b64encode(bytes(33)).decode()]
 )
 def test_any_other_raw_key_is_refused(place: Place, raw: str) -> None:
-    with pytest.raises(ConfigError, match="not 32 bytes"):
+    with pytest.raises(ConfigError, match="exactly 32 bytes"):
         place.load(SECRET=f"base64:{raw}")
-    with pytest.raises(ConfigError, match="SECRET_PREVIOUS begins with base64:"):
+    with pytest.raises(ConfigError, match="SECRET_PREVIOUS says base64:"):
         place.load(SECRET_PREVIOUS=f"base64:{raw}")
 
 

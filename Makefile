@@ -1,0 +1,69 @@
+# `make run` and `make test` are all that a fresh machine needs: python3 and make.
+
+PYTHON ?= python3
+PORT ?= 6010
+VENV := .venv
+BIN := $(VENV)/bin
+URL := http://127.0.0.1:$(PORT)
+# One stamp an extra; newer metadata installs again.
+METADATA := setup.cfg setup.py pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test check bench python
+
+help: ## list what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.installed ## install and start the daemon on 127.0.0.1, PORT=6010
+	@mkdir -p var
+	@if [ -z "$$SECRET$$SECRET_FILE" ] && [ ! -s var/secret ]; then \
+	    (umask 077; $(BIN)/python -c 'import secrets; print(secrets.token_hex(32))' \
+	        > var/secret) && echo "made a random secret: var/secret"; \
+	fi
+	@echo
+	@echo "JobEngine at $(URL). Ctrl-C stops it. In another terminal:"
+	@echo
+	@echo "curl -i -X PUT $(URL)/api/v1/jobs/create -H 'X-Name: service3' -H 'X-Queue: test_queue_1' -H 'Content-Type: application/json' -d '{\"content\": {\"hello\": \"world\"}, \"priority\": 50, \"valid_for\": 3600}'"
+	@echo "curl -i $(URL)/api/v1/jobs/next -H 'X-Name: service1' -H 'X-Queue: test_queue_1'"
+	@echo "curl -i $(URL)/api/v1/jobs -H 'X-Name: service1' -H 'X-Queue: test_queue_1'"
+	@echo
+	@if [ -z "$$SECRET$$SECRET_FILE" ]; then export SECRET_FILE=var/secret; fi; \
+	CONFIG_PATH=config.yml DB_PATH=var/jobengine.queuedb HOST=127.0.0.1 PORT=$(PORT) \
+	    exec $(BIN)/jobengine serve
+
+install: $(VENV)/.installed ## install the command .venv/bin/jobengine
+	@echo "installed: $(BIN)/jobengine"
+
+test: $(VENV)/.installed-test ## run every test
+	$(BIN)/pytest -n 2
+
+check: $(VENV)/.installed-dev ## format, lint, types, architecture and docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_architecture.py tests/test_docs.py
+
+bench: $(VENV)/.installed ## measure jobs a second, in process and over HTTP
+	$(BIN)/python -m bench
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "JobEngine needs Python 3.11 or newer; '$(PYTHON)' is not." \
+	        "Name another: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { \
+	    echo "Python lacks its venv module; on Debian: apt install python3-venv"; \
+	    exit 1; }
+
+$(VENV)/bin/python: | python
+	@echo "making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(METADATA) | $(VENV)/bin/python
+	@echo "installing the package and what it needs ..."
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+$(VENV)/.installed-%: $(METADATA) | $(VENV)/bin/python
+	@echo "installing the package with what [$*] needs ..."
+	$(BIN)/python -m pip install --editable '.[$*]'
+	@touch $@
