@@ -9,11 +9,14 @@ from msgspec import Struct
 
 from jobengine.core.queues import Rulebook
 from jobengine.engine import Engine
+from jobengine.errors import StoreUnreadable
+from jobengine.store.journal.compact import Compactor
 from jobengine.store.journal.disk import Disk, OsDisk
 from jobengine.store.journal.log import Log
-from jobengine.store.journal.opening import Opened, open_database
+from jobengine.store.journal.opening import Opened, disk_errors, open_database
 from jobengine.store.journal.records import Replay
 from jobengine.store.journal.recover import Torn, examine
+from jobengine.store.journal.room import owed_bytes
 from jobengine.store.memory import MemoryStore, Rows
 from jobengine.store.port import Clock
 from jobengine.store.sealer import Kdf, new_uid
@@ -28,6 +31,12 @@ class House(Struct, frozen=True):
     store: MemoryStore
     opened: str = "in memory"
     torn: Torn | None = None
+    compactor: Compactor | None = None  # where there is a file
+
+    @property
+    def room(self) -> str:
+        """Whether the disk has room, in a word."""
+        return "ok" if self.compactor is None else self.compactor.room
 
     def close(self) -> None:
         """Make everything durable, mark the file as cleanly closed, let go of it."""
@@ -53,13 +62,17 @@ def open_house(
     Raises:
         StoreError: the file cannot be opened, and has not been changed.
     """
-    opened = open_database(disk or OsDisk(db_path), secret, previous=previous, kdf=kdf)
+    place = disk or OsDisk(db_path)
+    opened = open_database(place, secret, previous=previous, kdf=kdf)
     clock.start_from(_newest(opened.rows))
     lock = threading.Lock()
-    log = Log(opened.tail, lock, monotonic=clock.monotonic, on_failure=on_failure)
     rows = _rows(opened, clock.now())
+    log = _log(opened, rows, lock, clock, on_failure)
     store = MemoryStore(clock, rows=rows, lock=lock, journal=log)
-    return furnish(store, rules, opened=opened.why, torn=opened.torn)
+    compactor = Compactor(place, log, rows, lock, opened.identity)
+    return furnish(
+        store, rules, opened=opened.why, torn=opened.torn, compactor=compactor
+    )
 
 
 def furnish(
@@ -68,12 +81,13 @@ def furnish(
     *,
     opened: str = "in memory",
     torn: Torn | None = None,
+    compactor: Compactor | None = None,
 ) -> House:
     """A house around a store, with *rules* in force."""
     engine = Engine(store, new_uid=new_uid, rules=rules)
     upkeep = Upkeep(engine, store)
     upkeep.reconfigure(rules)
-    return House(engine, upkeep, store, opened, torn)
+    return House(engine, upkeep, store, opened, torn, compactor)
 
 
 def peek_queues(db_path: Path, secret: bytes) -> dict[str, int]:
@@ -84,7 +98,8 @@ def peek_queues(db_path: Path, secret: bytes) -> dict[str, int]:
     Raises:
         StoreError: it cannot be opened; StoreBusy when a daemon has it.
     """
-    file = OsDisk(db_path).open()
+    with disk_errors("open"):
+        file = OsDisk(db_path).open()
     if file is None:
         return {}
     try:
@@ -92,6 +107,32 @@ def peek_queues(db_path: Path, secret: bytes) -> dict[str, int]:
         return dict(Counter(job.queue for job in jobs))
     finally:
         file.close()
+
+
+def _log(
+    opened: Opened,
+    rows: Rows,
+    lock: "threading.Lock",
+    clock: Clock,
+    on_failure: Callable[[BaseException], None],
+) -> Log:
+    def owed() -> int:
+        return owed_bytes(
+            jobs=rows.jobs, unfinished=rows.unfinished, name_bytes=rows.name_bytes
+        )
+
+    try:
+        with disk_errors("reserve room for"):
+            return Log(
+                opened.tail,
+                lock,
+                monotonic=clock.monotonic,
+                on_failure=on_failure,
+                owed=owed,
+            )
+    except StoreUnreadable:
+        opened.tail.file.close()
+        raise
 
 
 def _rows(opened: Opened, now: int) -> Rows:
@@ -106,4 +147,7 @@ def _rows(opened: Opened, now: int) -> Rows:
 
 def _newest(rows: Replay) -> int:
     """The newest instant that the file speaks of as past."""
-    return max((job.updated_at for job in rows.jobs.values()), default=0)
+    return max(
+        max((job.updated_at for job in rows.jobs.values()), default=0),
+        max((record.removed_at for record in rows.records.values()), default=0),
+    )

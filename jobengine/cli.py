@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import yaml
 
+from jobengine import cli_file
 from jobengine._version import __version__
 from jobengine.core import plan
 from jobengine.core.queues import Rulebook
@@ -80,6 +81,10 @@ def serve(ctx: click.Context, *, dev: bool) -> None:
     # A reload must not take a file that is being replaced for a wish for the default.
     again = partial(configuration.from_environment, dev=dev, missing="refuse")
     ctx.exit(run(settings, load=again))
+
+
+for command in cli_file.COMMANDS:
+    main.add_command(command)
 
 
 @main.group()

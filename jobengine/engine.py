@@ -20,12 +20,21 @@ from jobengine.upkeep import sweep_in
 # Work done on a listing between two pauses: about half a millisecond.
 LISTING_SLICE = 500
 
-# Due rows a claim settles itself when it finds nothing to hand out.
+# Due rows a claim settles at a time when it finds nothing to hand out.
 CLAIM_SWEEP = 100
 
 
+class Receipt:
+    """What a verb that was given one says of its commit, once that is durable."""
+
+    commit: tuple[int, int] | None = None  # (epoch, seq); None: nothing was written
+
+
 class Engine:
-    """The queues, as one caller at a time may use them."""
+    """The queues, as one caller at a time may use them.
+
+    Verbs that write take a *receipt* from callers that want to know their commit.
+    """
 
     def __init__(
         self, store: Store, *, new_uid: Callable[[], str], rules: Rulebook
@@ -42,41 +51,63 @@ class Engine:
         """
         return self._seen(caller, queue)[1]
 
-    def enqueue(self, caller: Caller, queue: str, new: NewJob) -> Job:
+    def enqueue(
+        self,
+        caller: Caller,
+        queue: str,
+        new: NewJob,
+        *,
+        receipt: Receipt | None = None,
+    ) -> Job:
         """Queue a job.
 
         Raises:
             QueueNotFound, Forbidden: the caller may not write to the queue.
             InvalidJob, TransactionTooLarge: the job cannot be kept as it is.
         """
-        self._admit(caller, queue, Right.WRITE)
         with self._store.transaction() as tx:
+            # Within the block, where no reload can take the queue away meanwhile.
+            self._admit(caller, queue, Right.WRITE)
             job = lifecycle.create(
                 new, uid=self._new_uid(), queue=queue, seq=tx.next_seq(), now=tx.now
             )
             tx.add(job)
+        _note(receipt, tx)
         return job
 
-    def claim(self, caller: Caller, queue: str, limit: int = 1) -> list[Job]:
+    def claim(
+        self,
+        caller: Caller,
+        queue: str,
+        limit: int = 1,
+        *,
+        receipt: Receipt | None = None,
+    ) -> list[Job]:
         """Take up to *limit* jobs, each under a lease of its own; [] if there is none.
 
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
         rules = self._admit(caller, queue, Right.READ)
-        with self._store.transaction() as tx:
-            taken = [
-                lifecycle.claim(
-                    job,
-                    now=tx.now,
-                    token=self._new_uid(),
-                    holder=caller.name,
-                    rules=rules,
-                )
-                for job in self._ready(tx, queue, limit)
-            ]
-            tx.put(*taken)
-        return taken
+        while True:
+            with self._store.transaction() as tx:
+                taken = [
+                    lifecycle.claim(
+                        job,
+                        now=tx.now,
+                        token=self._new_uid(),
+                        holder=caller.name,
+                        rules=rules,
+                    )
+                    for job in tx.ready(queue, limit)
+                ]
+                tx.put(*taken)
+                # A lost lease that the sweeper has not met may be handed out as well:
+                # look for it a part at a time, since one frame might not hold them all.
+                swept = None if taken else sweep_in(tx, self.rules, CLAIM_SWEEP)
+            if not swept:
+                _note(receipt, tx)
+                return taken
 
     def update(
         self,
@@ -86,6 +117,7 @@ class Engine:
         change: Change,
         *,
         lease: str | None = None,
+        receipt: Receipt | None = None,
     ) -> Job:
         """Change a job: a holder's bare state settles it, a writer may set anything.
 
@@ -114,9 +146,12 @@ class Engine:
                 raise _forbidden(caller, queue, Right.WRITE)
             if after is not job:
                 tx.put(after)
+        _note(receipt, tx)
         return after
 
-    def delete(self, caller: Caller, queue: str, uid: str) -> None:
+    def delete(
+        self, caller: Caller, queue: str, uid: str, *, receipt: Receipt | None = None
+    ) -> None:
         """Forget a job, whatever its state.
 
         Raises:
@@ -126,6 +161,7 @@ class Engine:
         rules = self._admit(caller, queue, Right.WRITE)
         with self._store.transaction() as tx:
             tx.drop(self._present(tx, rules, uid))
+        _note(receipt, tx)
 
     def listing(self, caller: Caller, queue: str) -> "Listing":
         """The queue's jobs as they stand now.
@@ -136,13 +172,6 @@ class Engine:
         rules = self._admit(caller, queue, Right.READ)
         with self._store.transaction() as tx:
             return Listing(tx.jobs(queue), now=tx.now, rules=rules)
-
-    def _ready(self, tx: Transaction, queue: str, limit: int) -> list[Job]:
-        """The claimable jobs, a lost lease that the sweeper has not met included."""
-        while not (jobs := tx.ready(queue, limit)):
-            if not sweep_in(tx, self.rules, CLAIM_SWEEP):
-                break
-        return jobs
 
     def _seen(self, caller: Caller, queue: str) -> tuple[QueueRules, frozenset[Right]]:
         rules = self.rules.queues.get(queue)
@@ -236,6 +265,11 @@ def _settling(
     ):
         return lifecycle.SETTLE.get(change.state)
     return None
+
+
+def _note(receipt: Receipt | None, tx: Transaction) -> None:
+    if receipt is not None:
+        receipt.commit = tx.commit
 
 
 def _forbidden(caller: Caller, queue: str, right: Right) -> Forbidden:

@@ -93,6 +93,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class StoreFull(Unavailable):
+    """The disk has no room: nothing of the change was done."""
+
+    code = "storage_full"
+
+
 class StoreFailed(Unavailable):
     """A write or a sync failed: nothing is acknowledged until the next start."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jobengine.build import House, furnish, open_house
 from jobengine.core.queues import Rulebook
 from jobengine.errors import StoreBusy
-from jobengine.store.journal.disk import DiskFile
+from jobengine.store.journal.disk import DiskFile, DiskFull
 from jobengine.store.memory import MemoryStore
 from jobengine.store.sealer import RAW, Kdf
 
@@ -54,6 +54,7 @@ class SimDisk:
         self.names: dict[str, SimInode] = {}
         self.syncs = SyncGate()
         self.fail: Callable[[str], int | None] = lambda _call: None
+        self.reserve: Callable[[int], bool | None] = lambda _end: True
 
     def open(self) -> "SimFile | None":
         """The database, locked; None when there is none yet."""
@@ -80,6 +81,10 @@ class SimDisk:
         self.call("rename")
         self.names["db"] = self.names.pop("tmp")
         file.name = "db"
+        self.sync_folder()
+
+    def sync_folder(self) -> None:
+        """There is nothing to lose."""
         self.call("sync_folder")
 
     def clone(self) -> "SimDisk":
@@ -130,7 +135,12 @@ class SimFile:
 
     def write(self, offset: int, data: bytes) -> None:
         """All of *data*."""
-        self._disk.call("write")
+        try:
+            self._disk.call("write")
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DiskFull(*error.args) from error
+            raise
         held = self._inode.data
         if len(held) < offset:
             held.extend(bytes(offset - len(held)))
@@ -145,6 +155,10 @@ class SimFile:
         """Cut the file."""
         self._disk.call("truncate")
         del self._inode.data[size:]
+
+    def reserve(self, offset: int, count: int) -> bool | None:
+        """Whether the test lets the disk promise these bytes."""
+        return self._disk.reserve(offset + count)
 
     def drop_cache(self) -> None:
         """There is none."""

@@ -7,18 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from jobengine.core import lifecycle
-from jobengine.core.job import FINISHED, Job
+from jobengine.core.job import Job, State
 from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
 from jobengine.store.port import Record, Store, Transaction
 
 if TYPE_CHECKING:
     from jobengine.engine import Engine
 
-# Jobs of a removed queue deleted in one transaction.
-REMOVE_PART = 500
-
 # How many rows became what: (queue, "expired" | "lost" | "forgotten" | "removed").
 Swept = Counter[tuple[str, str]]
+_OUTCOMES = {State.QUEUED: "expired", State.INPROGRESS: "lost"}
 
 
 class Upkeep:
@@ -49,7 +47,9 @@ class Upkeep:
                 record = _removed(name, removed_at, rules)
                 if known.get(name) != record:
                     tx.put_record(record)
-        self._engine.rules = rules
+            # Within the block: a job admitted under the old rules must not slip in
+            # after the queues that leave were counted.
+            self._engine.rules = rules
 
 
 def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
@@ -63,23 +63,27 @@ def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
         else:
             removed.append(entry)
     for record in removed:
-        swept[record.name, "removed"] += _remove_part(tx, record)
+        room = limit - swept.total()
+        if not room:
+            break
+        if count := _remove_part(tx, record, room):
+            swept[record.name, "removed"] += count
     return swept
 
 
 def _tick(tx: Transaction, job: Job, rules: QueueRules) -> str:
     after = lifecycle.tick(job, now=tx.now, rules=rules)
-    if after is not None:
+    if after is None:
+        tx.drop(job)
+    else:
         tx.put(after)
-        return "lost"
-    tx.drop(job)
-    return "forgotten" if job.state in FINISHED else "expired"
+    return _OUTCOMES.get(job.state, "forgotten")
 
 
-def _remove_part(tx: Transaction, record: Record) -> int:
-    jobs = tx.jobs(record.name, REMOVE_PART)
+def _remove_part(tx: Transaction, record: Record, room: int) -> int:
+    jobs = tx.jobs(record.name, room)
     tx.drop(*jobs)
-    if len(jobs) < REMOVE_PART:
+    if len(jobs) < room:
         tx.drop_record(record)
     return len(jobs)
 

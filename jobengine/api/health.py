@@ -59,6 +59,7 @@ def _checks(desk: Desk) -> tuple[bool, list[str]]:
     config = "ok" if desk.status.config_error is None else "rejected"
     lines = [
         f"store: {'ok' if stored else 'failed'}",
+        f"room: {desk.house.room}",
         f"serving: {'draining' if draining else 'ok'}",
         f"config: {config}",
     ]

@@ -20,6 +20,7 @@ from jobengine.errors import (
     QueueNotFound,
     Refused,
     StaleLease,
+    StoreFull,
     TransactionTooLarge,
     Unavailable,
     WrongState,
@@ -44,6 +45,7 @@ STATUS: Statuses = {
     WrongHost: 421,
     Overloaded: 429,
     Unavailable: 503,
+    StoreFull: 507,
     JobEngineError: 500,
 }
 
@@ -52,6 +54,7 @@ _HEADERS = {
     401: {"WWW-Authenticate": 'X-Name realm="jobengine"'},
     429: {"Retry-After": "1"},  # a listing ends within seconds
     503: {"Retry-After": "5"},  # about as long as a restart takes
+    507: {"Retry-After": "60"},  # a person has to make room
 }
 
 log = structlog.get_logger()

@@ -18,11 +18,13 @@ from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane, read_body
 from jobengine.api.identity import BadHeader, identify, named
 from jobengine.core.access import Caller
 from jobengine.core.job import Change, Job, NewJob, State, Terms
+from jobengine.engine import Receipt
 from jobengine.errors import InvalidJob, Overloaded, Refused
 
 V1 = Dialect("v1")
 
 LEASE = "X-JobEngine-Lease"
+COMMIT = "X-JobEngine-Commit"
 _JSON = "application/json"
 
 # A job that is cancelled by another dialect can only show as failed here.
@@ -100,16 +102,20 @@ def create(desk: Desk, request: Request) -> Response:
     caller, queue = _asked(desk, request)
     body = _members(desk, request)
     desk.engine.check(caller, queue)
-    job = desk.engine.enqueue(caller, queue, _new_job(body))
-    return _json(render(job), 201)
+    receipt = Receipt()
+    job = desk.engine.enqueue(caller, queue, _new_job(body), receipt=receipt)
+    return _told(request, receipt, _json(render(job), 201))
 
 
 @V1.endpoint("GET", "/api/v1/jobs/next", statuses=(200, 204), lane=Lane.HOT)
 def next_job(desk: Desk, request: Request) -> Response:
     """Take the next job; 204 when the queue has none."""
     caller, queue = _asked(desk, request)
-    taken = desk.engine.claim(caller, queue)
-    return _leased(_json(render(taken[0])), taken[0]) if taken else _empty(204)
+    receipt = Receipt()
+    taken = desk.engine.claim(caller, queue, receipt=receipt)
+    if not taken:
+        return _empty(204)
+    return _told(request, receipt, _leased(_json(render(taken[0])), taken[0]))
 
 
 @V1.endpoint("GET", "/api/v1/jobs", statuses=(200, 204, 429), lane=Lane.SLOW, head=True)
@@ -133,16 +139,19 @@ def update(desk: Desk, request: Request, uid: str) -> Response:
     desk.engine.check(caller, queue)
     change = _change(_members(desk, request))
     lease = request.headers.get(LEASE)
-    job = desk.engine.update(caller, queue, uid, change, lease=lease)
-    return _leased(_empty(200), job if change.state is State.INPROGRESS else None)
+    receipt = Receipt()
+    job = desk.engine.update(caller, queue, uid, change, lease=lease, receipt=receipt)
+    held = job if change.state is State.INPROGRESS else None
+    return _told(request, receipt, _leased(_empty(200), held))
 
 
 @V1.endpoint("DELETE", "/api/v1/jobs/{uid}", statuses=(204,))
 def delete(desk: Desk, request: Request, uid: str) -> Response:
     """Delete a job, whatever its state."""
     caller, queue = _asked(desk, request)
-    desk.engine.delete(caller, queue, uid)
-    return _empty(204)
+    receipt = Receipt()
+    desk.engine.delete(caller, queue, uid, receipt=receipt)
+    return _told(request, receipt, _empty(204))
 
 
 def render(job: Job) -> bytes:
@@ -273,6 +282,13 @@ def _empty(status: int) -> Response:
 def _leased(response: Response, job: Job | None) -> Response:
     if job is not None and job.lease is not None:
         response.headers[LEASE] = job.lease.token
+    return response
+
+
+def _told(request: Request, receipt: Receipt, response: Response) -> Response:
+    """The commit, for those who ask: it counts everybody's, so it is not for all."""
+    if COMMIT in request.headers and receipt.commit is not None:
+        response.headers[COMMIT] = "{}.{}".format(*receipt.commit)
     return response
 
 

@@ -186,12 +186,12 @@ def tick(job: Job, *, now: int, rules: QueueRules) -> Job | None:
     A queued job past its expiry is gone (JE1-T2), a lost lease gives another attempt or
     a failed job (JE1-T3), a finished job is gone when its keep ends (JE1-T4).
     """
-    due = due_at(job)
-    if due is None or due > now:
-        return job
-    if job.state is State.INPROGRESS:
-        return _retried_or_failed(job, LEASE_LOST, now, rules)
-    return None
+    while (due := due_at(job)) is not None and due <= now:
+        if job.state is not State.INPROGRESS:
+            return None
+        # What a lost lease leaves may itself be past its expiry, or not be kept at all.
+        job = _retried_or_failed(job, LEASE_LOST, now, rules)
+    return job
 
 
 def due_at(job: Job) -> int | None:

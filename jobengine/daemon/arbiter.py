@@ -99,6 +99,10 @@ class OneWorker(Arbiter):  # type: ignore[misc]
     def handle_hup(self) -> None:
         self.kill_workers(signal.SIGHUP)
 
+    def handle_usr1(self) -> None:
+        """Asks the worker to compact the file."""
+        self.kill_workers(signal.SIGUSR1)
+
     def handle_ignored(self) -> None:
         """Signals that mean more or fewer workers, or another program."""
 

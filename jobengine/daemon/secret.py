@@ -63,16 +63,39 @@ def read_secrets(environ: Mapping[str, str], *, dev: bool = False) -> Secrets:
     return Secrets(secret, previous, _warnings(secret))
 
 
+def secrets_to_read(environ: Mapping[str, str]) -> Secrets | None:
+    """SECRET and SECRET_PREVIOUS for tools that only read; None where there is none.
+
+    A sample will do: to read a file with it makes nothing weaker.
+
+    Raises:
+        ConfigError: one of them is malformed.
+    """
+    secret = _read(environ, "SECRET")
+    if secret is None:
+        return None
+    return Secrets(secret, _read(environ, "SECRET_PREVIOUS"), ())
+
+
+def legacy_secret(environ: Mapping[str, str]) -> bytes | None:
+    """LEGACY_SECRET, which opens a file of an older JobEngine: any will do (D28)."""
+    return _text(environ, "LEGACY_SECRET")
+
+
 def _read(environ: Mapping[str, str], name: str) -> bytes | None:
     """The secret called *name*, None where neither variable has one."""
+    secret = _text(environ, name)
+    if secret is not None:
+        raw_key(secret, name=name)  # refuses what says base64: and is no key
+    return secret
+
+
+def _text(environ: Mapping[str, str], name: str) -> bytes | None:
     value, path = environ.get(name, ""), environ.get(f"{name}_FILE", "")
     if value and path:
         raise ConfigError(f"both {name} and {name}_FILE are set: keep one")
     secret = _contents(name, path) if path else os.fsencode(value)
-    if not secret.strip():
-        return None
-    raw_key(secret, name=name)  # refuses what says base64: and is no key
-    return secret
+    return secret if secret.strip() else None
 
 
 def _contents(name: str, path: str) -> bytes:

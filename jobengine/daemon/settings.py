@@ -60,6 +60,11 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def db_path(environ: Mapping[str, str]) -> Path:
+    """Where the database is; for tools, which need no config file."""
+    return _paths(environ)[0]["DB_PATH"]
+
+
 def from_environment(*, dev: bool = False, missing: Missing = "write") -> Settings:
     """The settings of this process: `load` over its environment."""
     return load(environment(), dev=dev, missing=missing)

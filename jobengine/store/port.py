@@ -24,7 +24,7 @@ The laws; each is a test in tests/store/laws.py, run on every store:
 12. After a failed commit nothing is acknowledged again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -61,8 +61,8 @@ class Clock(Protocol):
 class Ticket(Protocol):
     """A place in the group that will be durable next."""
 
-    def wait(self) -> None:
-        """Return when it is.
+    def wait(self) -> tuple[int, int] | None:
+        """Return when it is: its commit (epoch, seq), where there is a journal.
 
         Raises:
             StoreFailed: it never will be.
@@ -73,6 +73,7 @@ class Transaction(Protocol):
     """Reads and writes that happen together, at one instant."""
 
     now: int
+    commit: tuple[int, int] | None  # (epoch, seq) of what it waited for, once left
 
     def get(self, queue: str, uid: str) -> Job | None: ...
     def next_seq(self) -> int: ...
@@ -86,7 +87,7 @@ class Transaction(Protocol):
     def due(self, limit: int) -> list[Job | Record]: ...
 
     def jobs(self, queue: str, limit: int | None = None) -> list[Job]:
-        """The queue's jobs in the order of creation, all or the first *limit*.
+        """The queue's jobs, all or *limit* of them, nearly in the order of creation.
 
         A shallow copy: rows are frozen, so it stays what it was.
         """
@@ -131,7 +132,10 @@ class Journal(Protocol):
     @property
     def failure(self) -> StoreFailed | None: ...
 
-    def stage(self, changes: Iterable[Change], size: int) -> Ticket | None:
+    def admit(self, size: int, *, create: bool) -> None:
+        """Raises: StoreFull, when *size* bytes of changes cannot be taken."""
+
+    def stage(self, changes: list[Change], size: int) -> Ticket | None:
         """Take the changes into the open group. Called under the store's lock."""
 
     def pending(self) -> Ticket | None:

@@ -6,6 +6,7 @@ crash, a restored backup or a cloned machine could repeat.
 
 import base64
 import binascii
+import hashlib
 import os
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
@@ -19,6 +20,7 @@ from msgspec import Struct
 from jobengine.errors import ConfigError, KdfUnavailable, StoreCorrupt
 
 NONCE, TAG, KEY = 24, 16, 32
+LEGACY_NONCE = 12
 
 _BLOCK = (1 << 128) - 1
 _CMAC_POLYNOMIAL = 0x87
@@ -130,6 +132,20 @@ def kdf_for(secret: bytes) -> Kdf:
 def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
     """HKDF-SHA256, 32 bytes."""
     return HKDF(hashes.SHA256(), KEY, salt, info).derive(key)
+
+
+def open_legacy(secret: bytes, data: bytes) -> bytes | None:
+    """What a file of the first JobEngine holds: a nonce, then AES-256-GCM.
+
+    None when *secret* does not open it, or it is no such file.
+    """
+    # MD5 because that file has it so; nothing of ours is sealed under such a key.
+    key = hashlib.md5(secret, usedforsecurity=False).hexdigest().encode()
+    nonce, sealed = data[:LEGACY_NONCE], data[LEGACY_NONCE:]
+    try:
+        return AESGCM(key).decrypt(nonce.ljust(LEGACY_NONCE), sealed, None)
+    except InvalidTag:
+        return None
 
 
 def random_bytes(count: int) -> bytes:

@@ -4,10 +4,11 @@ testing.SimDisk replaces it in tests. An OSError leaves here as it is: what it m
 the house is for log.py and recover.py to say.
 """
 
+import ctypes
 import errno
 import fcntl
 import os
-import re
+import stat
 import weakref
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,19 @@ from typing import Protocol
 from jobengine.errors import ConfigError, StoreBusy
 
 MODE = 0o600
+
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Where a sync or a rename may not mean what it says, or memory is the disk.
+DOUBTFUL = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "fuseblk", "overlay", "tmpfs"}
+)
+_CANNOT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
+_KEEP_SIZE = 1
+
+
+class DiskFull(OSError):
+    """There is no room, and nothing was written."""
 
 
 class DiskFile(Protocol):
@@ -26,10 +40,20 @@ class DiskFile(Protocol):
         """Up to *count* bytes; fewer only at the end of the file."""
 
     def write(self, offset: int, data: bytes) -> None:
-        """All of *data*."""
+        """All of *data*.
+
+        Raises:
+            DiskFull: there is no room, and nothing of it was written.
+        """
 
     def sync(self) -> None: ...
     def truncate(self, size: int) -> None: ...
+
+    def reserve(self, offset: int, count: int) -> bool | None:
+        """Have the disk promise these bytes, the size staying as it is.
+
+        False: there is no room. None: this file system cannot promise.
+        """
 
     def drop_cache(self) -> None:
         """Ask that what is read next come from the disk itself."""
@@ -67,6 +91,9 @@ class Disk(Protocol):
     def publish(self, file: DiskFile) -> None:
         """Make the temporary file the database, durably."""
 
+    def sync_folder(self) -> None:
+        """Make the names in the folder durable."""
+
 
 class OsFile:
     """A file of the operating system, flocked by this process."""
@@ -94,10 +121,16 @@ class OsFile:
 
     def write(self, offset: int, data: bytes) -> None:
         """All of *data*."""
-        while data:
-            written = os.pwrite(self._fd, data, offset)
+        rest = memoryview(data)
+        while rest:
+            try:
+                written = os.pwrite(self._fd, rest, offset)
+            except OSError as error:
+                if error.errno in NO_ROOM and len(rest) == len(data):
+                    raise DiskFull(*error.args) from error
+                raise
             offset += written
-            data = data[written:]
+            rest = rest[written:]
 
     def sync(self) -> None:
         """Return when what was written is on the disk."""
@@ -106,6 +139,16 @@ class OsFile:
     def truncate(self, size: int) -> None:
         """Cut the file."""
         os.ftruncate(self._fd, size)
+
+    def reserve(self, offset: int, count: int) -> bool | None:
+        """Have the disk promise these bytes, the size staying as it is."""
+        # Never posix_fallocate: it would grow the file, and write zeros where the file
+        # system cannot reserve.
+        while _fallocate(self._fd, _KEEP_SIZE, offset, count) != 0:
+            code = ctypes.get_errno()
+            if code != errno.EINTR:
+                return _refused(code)
+        return True
 
     def drop_cache(self) -> None:
         """Ask that what is read next come from the disk itself."""
@@ -119,6 +162,14 @@ class OsFile:
             return False
         here = os.fstat(self._fd)
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def look_like(self, path: Path) -> None:
+        """Take on the owner and the mode of the file at *path*."""
+        there = os.stat(path)
+        here = os.fstat(self._fd)
+        if (there.st_uid, there.st_gid) != (here.st_uid, here.st_gid):
+            os.fchown(self._fd, there.st_uid, there.st_gid)
+        os.fchmod(self._fd, stat.S_IMODE(there.st_mode))
 
     def lock(self) -> bool:
         """Take the file for this process alone; False when another has it."""
@@ -137,6 +188,38 @@ class OsFile:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _refused(code: int) -> bool | None:
+    """What an errno of fallocate says: no room, or never here."""
+    if code in NO_ROOM:
+        return False
+    if code in _CANNOT:
+        return None
+    raise OSError(code, os.strerror(code))
+
+
+_libc_fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+if _libc_fallocate is not None:
+    _libc_fallocate.argtypes = [ctypes.c_int] * 2 + [ctypes.c_int64] * 2
+
+
+def _fallocate(fd: int, mode: int, offset: int, count: int) -> int:
+    """fallocate(2), asked only for what the disk says it has.
+
+    What ext4 cannot give in full it gives in part, and says no: all others on the disk
+    would find it full, for as long as the file is there.
+    """
+    if _libc_fallocate is None:
+        ctypes.set_errno(errno.ENOSYS)
+        return -1
+    file, disk = os.fstat(fd), os.fstatvfs(fd)
+    lacks = offset + count - 512 * file.st_blocks
+    # Some file systems say 0 of everything: they are not full, they do not know.
+    if disk.f_blocks and lacks > disk.f_bavail * disk.f_frsize:
+        ctypes.set_errno(errno.ENOSPC)
+        return -1
+    return int(_libc_fallocate(fd, mode, offset, count))
 
 
 # A forked child must not hold the lock of its parent's file, nor ever write to it.
@@ -178,6 +261,12 @@ class OsDisk:
         self.drop_temporary()
         file = self._create()
         self._take(file)
+        try:
+            file.look_like(self.path)
+        except OSError:
+            file.close()
+            self.drop_temporary()
+            raise
         return file
 
     def create_first(self) -> OsFile | None:
@@ -209,11 +298,25 @@ class OsDisk:
         file.path = self.path
         if not file.at_its_path():
             raise OSError(errno.ESTALE, "the database was replaced during a rewrite")
+        self.sync_folder()
+
+    def sync_folder(self) -> None:
+        """Make the names in the folder durable."""
         folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def doubtful(self) -> str | None:
+        """The kind of file system it is on, where that may not keep its promises."""
+        mount = _mount_of_folder(self.path.parent)
+        for line in _lines("/proc/self/mountinfo"):
+            number, _, rest = line.partition(" ")
+            if number == mount:
+                kind = rest.partition(" - ")[2].partition(" ")[0]
+                return kind if kind.partition(".")[0] in DOUBTFUL else None
+        return None
 
     def _create(self) -> OsFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -240,22 +343,30 @@ class OsDisk:
 
     def _refuse_mounted(self, file: OsFile) -> None:
         # A file mounted by itself cannot be renamed over, so it could not be rewritten.
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            apart = file.mount() != _mount_of(folder)
-        finally:
-            os.close(folder)
-        if apart:
+        if file.mount() != _mount_of_folder(self.path.parent):
             file.close()
             raise ConfigError(
                 f"{self.path} is mounted by itself: mount the folder {self.path.parent}"
             )
 
 
-def _mount_of(fd: int) -> str | None:
+def _mount_of_folder(folder: Path) -> str | None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        info = Path(f"/proc/self/fdinfo/{fd}").read_text()
+        return _mount_of(fd)
+    finally:
+        os.close(fd)
+
+
+def _mount_of(fd: int) -> str | None:
+    for line in _lines(f"/proc/self/fdinfo/{fd}"):
+        if line.startswith("mnt_id:"):
+            return line.split()[1]
+    return None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
     except OSError:
-        return None
-    found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
-    return found.group(1) if found else None
+        return []

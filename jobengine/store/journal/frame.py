@@ -79,6 +79,17 @@ class Header(Struct, frozen=True):
     tag: bytes
 
 
+class PlainHeader(Struct, frozen=True):
+    """What a header says to whoever has no key."""
+
+    major: int
+    minor: int
+    file_id: bytes
+    epoch: int
+    kdf: Kdf
+    salt: bytes
+
+
 class FrameHeader(Struct, frozen=True, gc=False):
     """The plain part of a frame, its CRC already found good."""
 
@@ -147,63 +158,75 @@ def pack_header(*, file_id: bytes, epoch: int, data_key: bytes, slot: Slot) -> b
 def header_copies(front: bytes) -> list[bytes]:
     """The intact header copies among a file's first 16384 bytes, first copy first.
 
+    Of two intact ones, one may still have a damaged MAC: `open_header` tells.
+
     Raises:
         NotADatabase: neither copy starts with the magic.
         NewerFormat: told before any checksum, which a newer format may define anew.
         StoreCorrupt: both copies are damaged, or bytes that must be zero are not.
     """
-    if len(front) < FIRST_FRAME:
-        raise NotADatabase(f"the file has {len(front)} bytes, less than a header")
-    copies = [front[at : at + HEADER_BYTES] for at in (0, COPY_AT)]
+    if not front:
+        raise NotADatabase("the file is empty: delete it to create a new one")
+    copies = [
+        front[at : at + HEADER_BYTES].ljust(HEADER_BYTES, b"\0") for at in (0, COPY_AT)
+    ]
     named = [copy for copy in copies if copy.startswith(MAGIC)]
     if not named:
         raise NotADatabase("the file does not start as a .queuedb does")
     intact = [copy for copy in named if _digest_good(copy)]
     _refuse_newer(intact or named)
+    if len(front) < FIRST_FRAME:
+        raise StoreCorrupt("the file ends within its header", offset=len(front))
     if not intact:
         raise StoreCorrupt("both copies of the header are damaged", offset=0)
-    for start, end in (
-        (HEADER_BYTES, MARKS_AT[0]),
-        (COPY_AT + HEADER_BYTES, FIRST_FRAME),
-    ):
-        if any(front[start:end]):
-            raise StoreCorrupt("reserved bytes are not zero", offset=start)
-    if len(intact) == 2 and intact[0] != intact[1]:
+    _refuse_reserved(front)
+    if len({copy[:_MAC_AT] for copy in intact}) > 1:
         raise StoreCorrupt("the two copies of the header differ", offset=COPY_AT)
     return intact
 
 
-def open_header(head: bytes, secret: bytes) -> Header:
-    """The header, opened with *secret*.
+def read_header(head: bytes) -> PlainHeader:
+    """What one intact copy says. Raises: StoreCorrupt, when it says what it cannot."""
+    _, major, minor, first, file_id, epoch, aead, slots = _FIXED.unpack_from(head)
+    if first != FIRST_FRAME or aead != _AEAD_XAES or slots != 1:
+        raise StoreCorrupt(
+            "the header has values that format 1.0 does not know", offset=8
+        )
+    kind, memory, passes, lanes, salt = _SLOT.unpack_from(head, _FIXED.size)
+    kdf = Kdf(kind, memory, passes, lanes)
+    return PlainHeader(major, minor, file_id, epoch, kdf, salt)
+
+
+def chain_starts(copies: list[bytes]) -> set[bytes]:
+    """What the first frame is chained to: one tag, or one of two if a MAC is bad."""
+    return {copy[_MAC_AT : _MAC_AT + 16] for copy in copies}
+
+
+def open_header(copies: list[bytes], secret: bytes) -> Header:
+    """The header, opened with *secret*. The copies are those of `header_copies`.
 
     Raises:
         WrongSecret: no key slot opens.
         StoreCorrupt: the header says what it cannot, or is not authentic.
         KdfUnavailable: this build cannot compute the key derivation.
     """
-    _, _, _, first, file_id, epoch, aead, slots = _FIXED.unpack_from(head)
-    if first != FIRST_FRAME or aead != _AEAD_XAES or slots != 1:
-        raise StoreCorrupt(
-            "the header has values that format 1.0 does not know", offset=8
-        )
-    terms = head[_FIXED.size : _FIXED.size + _SLOT.size]
-    kind, memory, passes, lanes, salt = _SLOT.unpack(terms)
-    kdf = Kdf(kind, memory, passes, lanes)
+    head = copies[0]
+    plain = read_header(head)
+    slot = Slot(plain.kdf, plain.salt, derive(secret, plain.kdf, plain.salt))
     nonce_at = _FIXED.size + _SLOT.size
     nonce = head[nonce_at : nonce_at + NONCE]
     sealed = head[nonce_at + NONCE : _FIXED.size + _SLOT_BYTES]
-    slot = Slot(kdf, salt, derive(secret, kdf, salt))
-    data_key = Xaes(slot.kek).open(nonce, sealed, head[: _FIXED.size] + terms)
+    data_key = Xaes(slot.kek).open(nonce, sealed, head[:nonce_at])
     if data_key is None:
         raise WrongSecret(
             "SECRET does not open this database; the file has not been touched"
         )
-    mac = _header_mac(data_key, file_id, head[:_MAC_AT])
-    if not hmac.compare_digest(mac, head[_MAC_AT:]):
+    mac = _header_mac(data_key, plain.file_id, head[:_MAC_AT])
+    if not any(hmac.compare_digest(mac, copy[_MAC_AT:]) for copy in copies):
         raise StoreCorrupt(
             "the header is not authentic: it was tampered with", offset=0
         )
-    return Header(file_id, epoch, data_key, slot, head[_MAC_AT : _MAC_AT + 16])
+    return Header(plain.file_id, plain.epoch, data_key, slot, mac[:16])
 
 
 def context(file_id: bytes, epoch: int) -> bytes:
@@ -224,6 +247,7 @@ class Keys:
         self, type_: Type, seq: int, prev_tag: bytes, body: bytes
     ) -> tuple[bytes, bytes]:
         """The bytes of a frame, and its tag for the chain."""
+        assert len(body) <= BODY_MAX, "nobody could read this frame again"
         nonce = random_bytes(NONCE)
         head = _FRAME.pack(FRAME_MAGIC, type_, 0, len(body), 0, seq, prev_tag, nonce)
         crc = crc32(head, self._ctx_crc).to_bytes(4, "big")
@@ -255,8 +279,6 @@ def frame_header(raw: bytes, ctx: bytes) -> FrameHeader | None:
     _, type_, flags, body_len, crc, seq, prev_tag, nonce = _FRAME.unpack(raw)
     if crc != crc32(raw[:12] + b"\0\0\0\0" + raw[16:], crc32(ctx)):
         return None
-    if body_len > BODY_MAX:
-        return None
     return FrameHeader(type_, flags, body_len, seq, prev_tag, nonce, raw)
 
 
@@ -267,6 +289,16 @@ def body_intact(sealed: bytes, crc: bytes) -> bool:
 
 def _digest_good(head: bytes) -> bool:
     return hashlib.sha256(head[:_DIGEST_AT]).digest() == head[_DIGEST_AT:_MAC_AT]
+
+
+def _refuse_reserved(front: bytes) -> None:
+    for start, end in (
+        (HEADER_BYTES, MARKS_AT[0]),
+        (COPY_AT + HEADER_BYTES, FIRST_FRAME),
+    ):
+        zeros = front[start:end].lstrip(b"\0")
+        if zeros:
+            raise StoreCorrupt("a reserved byte is not zero", offset=end - len(zeros))
 
 
 def _refuse_newer(copies: list[bytes]) -> None:

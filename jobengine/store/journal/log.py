@@ -8,13 +8,16 @@ written before the sync of frame n has returned.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
-from jobengine.errors import StoreFailed
-from jobengine.store.journal.disk import DiskFile
+from jobengine.errors import StoreFailed, StoreFull
+from jobengine.store.journal.disk import DiskFile, DiskFull
 from jobengine.store.journal.frame import MARKS_AT, Keys, Mark, Type
 from jobengine.store.journal.records import encode
+from jobengine.store.journal.room import RETRY_S, Room
 from jobengine.store.port import Change
 
 # A group is closed at this size, so that nobody waits long for others' bytes.
@@ -41,26 +44,31 @@ class Tail:
     ) -> None:
         self.file = file
         self.epoch = epoch
+        self.end = end
+        self.tag = tag
+        self.marked = False  # whether a watermark names the last frame
         self._keys = keys
         self._seq = seq
-        self.end = end
-        self._tag = tag
         self._slot = mark_slot
-        self.marked = False  # whether a watermark names the last frame
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last frame."""
+        return self._seq - 1
 
     def append(self, type_: Type, body: bytes = b"") -> None:
         """Write a frame; it is durable after the next `sync`."""
-        frame, tag = self._keys.seal_frame(type_, self._seq, self._tag, body)
+        frame, tag = self._keys.seal_frame(type_, self._seq, self.tag, body)
         self.file.write(self.end, frame)
         self.end += len(frame)
         self._seq += 1
-        self._tag = tag
+        self.tag = tag
         self.marked = False
 
     def mark(self) -> None:
         """Write a watermark that names the last frame, which must be durable by the
         time the mark is: on a file in use, call this after its sync only."""
-        mark = self._keys.seal_mark(Mark(self._seq - 1, self.end, self._tag))
+        mark = self._keys.seal_mark(Mark(self.last_seq, self.end, self.tag))
         self.file.write(MARKS_AT[self._slot], mark)
         # The other slot stays as it is: a torn write leaves one good mark.
         self._slot = 1 - self._slot
@@ -79,40 +87,61 @@ class Tail:
 class Group:
     """Changes that become durable together, and who waits for them."""
 
-    __slots__ = ("changes", "failure", "size", "waiters")
+    __slots__ = ("capture", "changes", "commit", "failure", "gate", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, capture: "deque[list[Change]] | None") -> None:
         self.changes: list[Change] = []
         self.size = 0
-        self.waiters: list[threading.Lock] = []
+        # A turnstile: shut until the group is done for, then each who goes through
+        # lets the next one in. Waking all at once would set them all upon the
+        # interpreter's lock.
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.capture = capture  # of the compaction under way when it was opened
+        self.commit: tuple[int, int] | None = None  # (epoch, seq), once durable
         self.failure: StoreFailed | None = None
 
     def join(self) -> "GroupTicket":
         """A place among the waiters. Called under the store's lock."""
-        gate = threading.Lock()
-        gate.acquire()
-        self.waiters.append(gate)
-        return GroupTicket(self, gate)
+        return GroupTicket(self)
 
 
 class GroupTicket:
     """See port.Ticket."""
 
-    __slots__ = ("_gate", "_group")
+    __slots__ = ("_group",)
 
-    def __init__(self, group: Group, gate: threading.Lock) -> None:
+    def __init__(self, group: Group) -> None:
         self._group = group
-        self._gate = gate
 
-    def wait(self) -> None:
-        """Return when the group is durable.
+    def wait(self) -> tuple[int, int] | None:
+        """Return when the group is durable: its commit, (epoch, seq).
 
         Raises:
             StoreFailed: it never will be.
         """
-        self._gate.acquire()
+        with self._group.gate:
+            pass
         if self._group.failure is not None:
             raise StoreFailed(str(self._group.failure))
+        return self._group.commit
+
+
+class Exchanged(NamedTuple):
+    """What an exchange of files leaves: the old file, and how long commits waited."""
+
+    tail: Tail
+    held_s: float
+
+
+class _Errand:
+    """Something to be done between two commits, and who waits for it."""
+
+    def __init__(self, do: Callable[[], Exchanged]) -> None:
+        self.do = do
+        self.done = threading.Event()
+        self.result: Exchanged | None = None
+        self.error: Exception | None = None
 
 
 class Log:
@@ -125,35 +154,57 @@ class Log:
         *,
         monotonic: Callable[[], float],
         on_failure: Callable[[BaseException], None],
+        owed: Callable[[], int] = lambda: 0,
     ) -> None:
         self._tail = tail  # the committer's alone while it runs
         self._monotonic = monotonic
         self._on_failure = on_failure
         self._marked_at = monotonic()
+        self.room = Room(tail.file, owed=owed, monotonic=monotonic)
         self._lock = lock  # the store's: guards all below
         self._groups: deque[Group] = deque()  # staged, oldest first
         self._in_flight: Group | None = None
+        self._errand: _Errand | None = None
+        self._capture: deque[list[Change]] | None = None
         self._asleep = False
         self._closed = False
+        self._create_room, self._change_room = self.room.look(tail.end)
+        self.end, self.epoch = tail.end, tail.epoch
         self.failure: StoreFailed | None = None
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
-    def stage(self, changes: Iterable[Change], size: int) -> GroupTicket:
+    def admit(self, size: int, *, create: bool) -> None:
+        """Called under the store's lock, before the changes are applied.
+
+        Raises:
+            StoreFull: *size* bytes of changes cannot be taken.
+        """
+        if size > (self._create_room if create else self._change_room):
+            raise StoreFull(
+                "the disk has no room for new jobs: those accepted go on"
+                if size <= self._change_room
+                else "the disk is full: nothing can be changed until it has room"
+            )
+
+    def stage(self, changes: list[Change], size: int) -> GroupTicket:
         """Take the changes into the open group. Called under the store's lock."""
-        if self.failure is not None:
-            raise StoreFailed(str(self.failure))
-        assert not self._closed, "a transaction after close"
+        assert self.failure is None, "a transaction after a failure"
         groups = self._groups
-        if not groups or groups[-1].size + size > GROUP_BYTES:
-            groups.append(Group())
+        if (
+            not groups
+            or groups[-1].size + size > GROUP_BYTES
+            # What a compaction has copied already must not reach it again.
+            or groups[-1].capture is not self._capture
+        ):
+            groups.append(Group(self._capture))
         group = groups[-1]
         group.changes += changes
         group.size += size
-        if self._asleep:
-            self._asleep = False
-            self._bell.put(None)
+        self._create_room -= size
+        self._change_room -= size
+        self._ring()
         return group.join()
 
     def pending(self) -> GroupTicket | None:
@@ -161,15 +212,55 @@ class Log:
         group = self._groups[-1] if self._groups else self._in_flight
         return None if group is None else group.join()
 
+    def capture(self) -> deque[list[Change]]:
+        """Where every commit staged from now on is put once it is durable.
+
+        Called under the store's lock, with the rows copied under the same hold of it.
+        """
+        assert self._capture is None, "one compaction at a time"
+        self._capture = deque()
+        return self._capture
+
+    def release(self) -> None:
+        """Capture no more."""
+        with self._lock:
+            self._capture = None
+
+    def exchange(
+        self, prepare: Callable[[Tail], Tail], publish: Callable[[], None]
+    ) -> Exchanged:
+        """Between two commits, go on with the file that *prepare* makes ready.
+
+        *prepare* is given the tail of the old file; *publish* puts the new in place.
+
+        Raises:
+            OSError: *prepare* failed, and nothing has changed.
+            StoreFailed: *publish* failed, or the store has, or is closing.
+        """
+        errand = _Errand(lambda: self._exchange(prepare, publish))
+        with self._lock:
+            if self.failure is not None:
+                raise StoreFailed(str(self.failure))
+            self._errand = errand
+            self._ring()
+        errand.done.wait()
+        if errand.error is not None:
+            raise errand.error
+        assert errand.result is not None
+        return errand.result
+
     def close(self) -> None:
         """Commit what is staged, write CLOSE and its watermark, let go of the file."""
+        # Requests that outlive a drain are refused like those after a failure.
+        closed = StoreFailed("the store has been closed")
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+            self.failure = self.failure or closed
             self._bell.put(None)
         self._thread.join()
-        if self.failure is None:
+        if self.failure is closed:
             try:
                 self._tail.append(Type.CLOSE)
                 self._tail.sync()
@@ -178,6 +269,12 @@ class Log:
             except OSError as error:
                 self._fail(error)
         self._tail.file.close()
+
+    def _ring(self) -> None:
+        """Wake the committer. Called under the store's lock."""
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
 
     def _run(self) -> None:
         try:
@@ -190,33 +287,107 @@ class Log:
         """The oldest group that waits, when there is one; None once closed."""
         while True:
             with self._lock:
-                if self._groups:
+                errand = self._errand
+                # What was copied before it was durable goes to the old file alone: the
+                # new one could not read its rows.
+                if self._groups and (
+                    errand is None or self._groups[0].capture is not self._capture
+                ):
                     self._in_flight = self._groups.popleft()
                     return self._in_flight
-                if self._closed:
+                self._errand = None
+                if errand is None and self._closed:
                     return None
-                self._asleep = True
-            try:
-                self._bell.get(timeout=None if self._tail.marked else MARK_IDLE_S)
-            except Empty:
+                self._asleep = errand is None
+            if errand is not None:
+                self._do(errand)
+            else:
+                self._rest()
+
+    def _rest(self) -> None:
+        """Wait for work; when none comes, see to the watermark and the room."""
+        idle = None if self._tail.marked else MARK_IDLE_S
+        if idle is None and self.room.wanting:
+            idle = RETRY_S
+        try:
+            self._bell.get(timeout=idle)
+        except Empty:
+            if not self._tail.marked:
                 self._mark()
                 self._tail.sync()
+            self._look_for_room()
 
     def _commit(self, group: Group) -> None:
         tail = self._tail
         if not tail.marked and self._monotonic() - self._marked_at >= MARK_EVERY_S:
             # It names the frame before this one, durable by now, and rides on our sync.
             self._mark()
-        tail.append(Type.TXN, encode(group.changes))
+        self._append(encode(group.changes))
         tail.sync()
+        group.commit = (tail.epoch, tail.last_seq)
+        if group.capture is not None:
+            group.capture.append(group.changes)
+        self._look_for_room(durable=True)
+        group.gate.release()
+
+    def _append(self, body: bytes) -> None:
+        """Append a commit; where the disk has no room for it, wait until it has."""
+        while True:
+            try:
+                self._tail.append(Type.TXN, body)
+            except DiskFull:
+                # Only where room cannot be reserved: nothing was written, nothing lost.
+                if self._closed:
+                    raise
+                with self._lock:
+                    self._create_room = self._change_room = 0
+                with suppress(Empty):
+                    self._bell.get(timeout=RETRY_S)
+            else:
+                return
+
+    def _look_for_room(self, *, durable: bool = False) -> None:
+        create_room, change_room = self.room.look(self._tail.end)
         with self._lock:
-            self._in_flight = None
-        for gate in group.waiters:
-            gate.release()
+            if durable:
+                self._in_flight = None
+            staged = sum(group.size for group in self._groups)
+            self._create_room = create_room - staged
+            self._change_room = change_room - staged
+            self.end, self.epoch = self._tail.end, self._tail.epoch
+
+    def _do(self, errand: _Errand) -> None:
+        try:
+            errand.result = errand.do()
+        except Exception as error:  # noqa: BLE001 it is raised where the errand came from
+            errand.error = error
+        errand.done.set()
+        if isinstance(errand.error, StoreFailed):
+            raise OSError(str(errand.error)) from errand.error
+
+    def _exchange(
+        self, prepare: Callable[[Tail], Tail], publish: Callable[[], None]
+    ) -> Exchanged:
+        began = self._monotonic()
+        # A file that somebody put in our place is not to be renamed over.
+        self._tail.check()
+        new = prepare(self._tail)
+        if not self.room.fits(new.file, new.end):
+            raise DiskFull("the jobs there are would have no room in the new file")
+        try:
+            publish()
+        except OSError as error:
+            # Which file a restart would find is not known: neither may be written now.
+            raise StoreFailed(str(error)) from error
+        old, self._tail = self._tail, new
+        self.room.move(new.file)
+        self._look_for_room()
+        return Exchanged(old, self._monotonic() - began)
 
     def _mark(self) -> None:
         self._tail.check()
-        self._tail.mark()
+        with suppress(DiskFull):
+            self._tail.mark()
         self._marked_at = self._monotonic()
 
     def _fail(self, error: Exception) -> None:
@@ -231,8 +402,11 @@ class Log:
             groups = [*([self._in_flight] if self._in_flight else []), *self._groups]
             self._groups.clear()
             self._in_flight = None
+            errand, self._errand = self._errand, None
         for group in groups:
             group.failure = failure
-            for gate in group.waiters:
-                gate.release()
+            group.gate.release()
+        if errand is not None:
+            errand.error = failure
+            errand.done.set()
         self._on_failure(error)

@@ -97,14 +97,6 @@ def encode(changes: Iterable[Change]) -> bytes:
     return b"".join(parts)
 
 
-def encode_snapshot(jobs: Iterable[Job], records: Iterable[Record]) -> Iterator[bytes]:
-    """The same of whole rows, one piece for each."""
-    for record in records:
-        yield encode([(None, record)])
-    for job in jobs:
-        yield encode([(None, job)])
-
-
 class Replay:
     """The rows that a run of frames leaves behind. Knows no policy and no clock."""
 
@@ -117,7 +109,6 @@ class Replay:
         self._names: dict[str, str] = {}
         self._readers: dict[int, Reader] = {
             JOB_ROW: self._job_row,
-            BODY: self._body,
             TOMBSTONE: self._tombstone,
             RECORD: self._record,
             RECORD_TOMBSTONE: self._record_tombstone,
@@ -130,18 +121,22 @@ class Replay:
             StoreCorrupt: they make no sense, or a newer version wrote them. *offset*
                 is where the frame stands.
         """
-        readers, unpack, size = self._readers, _HEAD.unpack_from, _HEAD.size
+        readers, take_body = self._readers, self._body
+        unpack, size = _HEAD.unpack_from, _HEAD.size
         at, end = 0, len(body)
         try:
             while at < end:
                 kind, length = unpack(body, at)
-                at += size
-                record = body[at : at + length]
-                if len(record) != length:
+                start = at + size
+                at = start + length
+                if at > end:
                     raise StoreCorrupt("a record runs past its frame", offset=offset)
-                at += length
-                if kind != PADDING:
-                    readers[kind](record)
+                if kind == BODY:
+                    # Most of a file is payloads: they are copied once, and no more.
+                    uid_end = start + UID_BYTES
+                    take_body(body[start:uid_end].decode(), body[uid_end:at])
+                elif kind != PADDING:
+                    readers[kind](body[start:at])
         except KeyError as error:
             raise StoreCorrupt(
                 f"a record of unknown kind or for an unknown row ({error}): "
@@ -153,6 +148,11 @@ class Replay:
                 f"a row this version cannot read: {error}", offset=offset
             ) from error
 
+    def everything(self) -> Iterator[Record | Job]:
+        """Every row."""
+        yield from self.records.values()
+        yield from self.jobs.values()
+
     def counts(self) -> tuple[int, int, int, int]:
         """Queues with jobs, jobs, bytes of their payloads, records."""
         jobs = self.jobs.values()
@@ -163,14 +163,14 @@ class Replay:
             len(self.records),
         )
 
-    def _body(self, record: bytes) -> None:
-        self._bodies[record[:UID_BYTES].decode()] = record[UID_BYTES:]
+    def _body(self, uid: str, content: bytes) -> None:
+        self._bodies[uid] = content
 
     def _job_row(self, record: bytes) -> None:
         row = _decode_job(record)
         content = self._bodies.pop(row.uid, None)
         if content is None:
-            content = self.jobs[row.uid].content
+            content = self._content(row.uid)
         terms = self._terms.get(row.terms)
         if terms is None:
             terms = self._terms[row.terms] = Terms(*msgspec.structs.astuple(row.terms))
@@ -196,8 +196,13 @@ class Replay:
             row.reason,
         )
 
+    def _content(self, uid: str) -> bytes:
+        """The payload that an earlier row of the job brought."""
+        return self.jobs[uid].content
+
     def _tombstone(self, record: bytes) -> None:
-        del self.jobs[record.decode()]
+        # Nothing to drop is nothing to refuse: a run may be replayed over itself.
+        self.jobs.pop(record.decode(), None)
 
     def _record(self, record: bytes) -> None:
         kind, raw = _decode_record(record)
@@ -207,7 +212,7 @@ class Replay:
 
     def _record_tombstone(self, record: bytes) -> None:
         kind, name = _decode_key(record)
-        del self.records[RECORD_KINDS[kind], name]
+        self.records.pop((RECORD_KINDS[kind], name), None)
 
 
 Reader: TypeAlias = Callable[[bytes], None]
@@ -219,8 +224,9 @@ def _put(parts: list[bytes], kind: int, record: bytes) -> None:
 
 def _put_job(parts: list[bytes], job: Job, *, with_body: bool) -> None:
     if with_body:
-        head = _pack_head(BODY, UID_BYTES + len(job.content))
-        parts += (head, job.uid.encode(), job.content)
+        uid = job.uid.encode()
+        assert len(uid) == UID_BYTES, "nobody could tell the uid from the payload"
+        parts += (_pack_head(BODY, UID_BYTES + len(job.content)), uid, job.content)
     terms, lease = job.terms, job.lease
     row = _encode(
         (

@@ -1,0 +1,98 @@
+"""The thread that compacts the file: when it is worth it, or when asked to.
+
+How a file is compacted is the store's; here is only when, and at what pace.
+"""
+
+import threading
+from collections.abc import Generator
+from time import perf_counter
+from typing import Protocol
+
+import structlog
+
+from jobengine.errors import StoreCorrupt, StoreFailed
+
+# How often the file is looked at.
+LOOK_S = 1.0
+# A disk that failed a compaction is left alone for this long.
+BACK_OFF_S = 60.0
+
+log = structlog.get_logger()
+
+
+class Compactable(Protocol):
+    """What this thread needs of the store's compactor."""
+
+    held_s: float
+
+    def due(self) -> bool: ...
+    def run(self) -> Generator[None]: ...
+
+
+class Compacting:
+    """Compacts in slices, resting after each as long as it took."""
+
+    def __init__(self, compactor: Compactable) -> None:
+        self._compactor = compactor
+        self._stop = threading.Event()
+        self._bell = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="compact", daemon=True)
+
+    def start(self) -> None:
+        """Look after the file from now on, in a thread of its own."""
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Compact at once, worth it or not. Returns before it is done."""
+        self._bell.set()
+
+    def stop(self) -> None:
+        """Drop a compaction under way and return when no other will start."""
+        self._stop.set()
+        self._bell.set()
+        self._thread.join()
+
+    def compact(self) -> None:
+        """Compact the file, unless stopped half way.
+
+        Raises:
+            OSError, StoreCorrupt: the temporary file failed; the database is as it was.
+            StoreFailed: the store has failed.
+        """
+        steps = self._compactor.run()
+        began = slice_began = perf_counter()
+        for _ in steps:
+            if self._stop.wait(perf_counter() - slice_began):
+                steps.close()
+                return
+            slice_began = perf_counter()
+        log.info(
+            "compacted",
+            seconds=round(perf_counter() - began, 3),
+            held_ms=round(self._compactor.held_s * 1000, 1),
+        )
+
+    def _run(self) -> None:
+        wait = LOOK_S
+        while True:
+            asked = self._bell.wait(wait)
+            if self._stop.is_set():
+                return
+            self._bell.clear()
+            wait = LOOK_S
+            try:
+                if asked or self._compactor.due():
+                    self.compact()
+            except StoreFailed:
+                log.error("compaction ended: the store has failed")
+                return
+            except (OSError, StoreCorrupt) as error:
+                log.warning(
+                    "compaction dropped, the file is as it was",
+                    detail=str(error),
+                    again_in_s=BACK_OFF_S,
+                )
+                wait = BACK_OFF_S
+            except Exception:  # the outermost loop of this thread
+                log.exception("compaction failed", code="compaction_failed")
+                wait = BACK_OFF_S
