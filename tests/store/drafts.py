@@ -1,6 +1,8 @@
 """Database files written by hand: sealed as the product seals them, then bent."""
 
 import hashlib
+import struct
+from zlib import crc32
 
 from jobengine.core.job import Job, State, Terms
 from jobengine.errors import StoreCorrupt, StoreError
@@ -18,7 +20,9 @@ from jobengine.store.journal.frame import (
 )
 from jobengine.store.journal.opening import Opened, open_database
 from jobengine.store.journal.records import Replay, encode
+from jobengine.store.journal.recover import Verdict, examine
 from jobengine.store.port import Change
+from jobengine.store.sealer import Xaes, hkdf
 from jobengine.testing import CHEAP_KDF, SECRET, SimDisk, SimInode
 
 FILE_ID = bytes(range(16))
@@ -100,10 +104,35 @@ class Draft:
         return bytes(self.front) + b"".join(self.frames)
 
 
+def bent_frame(
+    draft: Draft, *, flags: int = 0, length: int = 0, skip: int = 0
+) -> bytes:
+    """A next frame such as the product never writes, authentic all the same."""
+    ctx, nonce = draft.keys.ctx, bytes(24)
+    seq = len(draft.frames) + skip
+    fields = (b"JEF1", Type.TXN, flags, length, 0, seq, draft.tags[-1])
+    head = struct.pack(">4sBB2xIIQ16s24s", *fields, nonce)
+    head = head[:12] + struct.pack(">I", crc32(ctx + head)) + head[16:]
+    key = hkdf(DATA_KEY, ctx, b"jobengine/v1/frames")
+    sealed = Xaes(key).seal(nonce, b"", head + ctx)
+    return head + sealed + struct.pack(">I", crc32(sealed))
+
+
 def closed_draft() -> Draft:
     """A small closed file of two jobs, marked in both slots."""
     draft = Draft().add(Type.SNAP, added(job(1))).snap_end(1, 1, 7, 0).mark(0)
     return draft.add(Type.TXN, added(job(2))).add(Type.CLOSE).mark(1)
+
+
+def running_draft() -> Draft:
+    """A file as a crash leaves it: its last commit has no mark yet."""
+    draft = Draft().add(Type.SNAP, added(job(1))).snap_end(1, 1, 7, 0).mark(0)
+    return draft.add(Type.TXN, added(job(2))).mark(1).add(Type.TXN, added(job(3)))
+
+
+def flipped(data: bytes, at: int, mask: int) -> bytes:
+    """The file with one byte bent."""
+    return data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
 
 
 def disk_with(data: bytes) -> SimDisk:
@@ -111,6 +140,12 @@ def disk_with(data: bytes) -> SimDisk:
     disk = SimDisk()
     disk.names["db"] = SimInode(data)
     return disk
+
+
+def verdict(data: bytes) -> Verdict:
+    file = disk_with(data).open()
+    assert file is not None
+    return examine(file, SECRET)
 
 
 def opened(disk: SimDisk | bytes, secret: bytes = SECRET) -> Opened:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from jobengine.errors import ConfigError, KdfUnavailable, StoreCorrupt
+from jobengine.store import sealer
 from jobengine.store.sealer import (
     ARGON2ID,
     KDF_DEFAULT,
@@ -83,13 +85,22 @@ def test_what_was_sealed_otherwise_does_not_open() -> None:
     assert Xaes(b"k" * 32).open(NONCE, sealed, b"aad") is None
 
 
-def test_argon2id_gives_the_key_of_the_reference_implementation() -> None:
-    # argon2-cffi 25.1: hash_secret_raw(b"password", b"somesalt" * 2, time_cost=3,
-    # memory_cost=65536, parallelism=4, hash_len=32, type=Type.ID)
-    assert derive(b"password", KDF_DEFAULT, b"somesalt" * 2).hex() == REFERENCE
-
-
-REFERENCE = "FILL"
+# The tests of Argon2's reference implementation (test.c, Argon2id of version 0x13).
+@pytest.mark.parametrize(
+    ("kdf", "key"),
+    [
+        (
+            Kdf(ARGON2ID, memory=65536, passes=2, lanes=1),
+            "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7",
+        ),
+        (
+            Kdf(ARGON2ID, memory=256, passes=2, lanes=2),
+            "6d093c501fd5999645e0ea3bf620d7b8be7fd2db59c20d9fff9539da2bf57037",
+        ),
+    ],
+)
+def test_argon2id_gives_the_keys_of_its_reference(kdf: Kdf, key: str) -> None:
+    assert derive(b"password", kdf, b"somesalt").hex() == key
 
 
 def test_another_secret_or_salt_gives_another_key() -> None:
@@ -128,6 +139,16 @@ def test_parameters_out_of_bounds_are_refused_before_anything_is_derived(
 def test_a_derivation_this_build_lacks_is_named(kind: int, name: str) -> None:
     with pytest.raises(KdfUnavailable, match=name):
         derive(b"secret", Kdf(kind), SALT)
+
+
+def test_an_openssl_without_argon2id_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(**_parameters: object) -> None:
+        raise UnsupportedAlgorithm("not in this OpenSSL")
+
+    monkeypatch.setattr(sealer, "Argon2id", lacking)
+
+    with pytest.raises(KdfUnavailable, match="OpenSSL"):
+        derive(b"secret", SMALL, SALT)
 
 
 def test_a_base64_secret_is_a_key_and_needs_no_derivation() -> None:

@@ -1,0 +1,324 @@
+"""The engine on a sealed file, driven at random beside the plain model of it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+from msgspec.structs import asdict, replace
+from plain_model import PlainModel, Refusal, Row, due_at
+
+from jobengine.core.access import Caller
+from jobengine.core.job import FINISHED, Change, Job, NewJob, State, Terms
+from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
+from jobengine.errors import JobEngineError
+from jobengine.testing import SimClock, SimDisk, sim_house
+
+ALL = 1000
+
+# Few names, few priorities, short times: so that things meet.
+queues = st.sampled_from(["a", "a", "a", "b"])
+callers = st.sampled_from([*["both"] * 9, "reader", "reader", "writer", "stranger"])
+times = st.sampled_from([1000, 2000, 5000, 1])
+priorities = st.sampled_from([1, 50, 100])
+contents = st.sampled_from([b"{}", b'{"n":9007199254740993}'])
+terms = st.builds(
+    Terms,
+    max_attempts=st.sampled_from([None, 1, 2]),
+    lease_ms=st.none() | times,
+    keep_ms=st.none() | times,
+)
+new_jobs = st.builds(NewJob, contents, priorities, st.none() | times, terms)
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "state": st.sampled_from(State),
+        "priority": priorities,
+        "content": contents,
+        "expires_in": st.sampled_from([-1, 0, 1, 1000, 5000]),
+    },
+)
+
+
+@st.composite
+def rulebooks(draw: st.DrawFn, *names: tuple[str, ...]) -> Rulebook:
+    configured = {
+        name: QueueRules(
+            name,
+            read=frozenset({"reader", "both"}),
+            write=frozenset({"writer", "both"}),
+            lease_ms=draw(times),
+            keep_ms=draw(st.just(0) | times),
+        )
+        for name in draw(st.sampled_from(names))
+    }
+    removed_keep_ms = draw(st.sampled_from([1000, 5000, 0, None]))
+    return Rulebook(configured, draw(st.booleans()), removed_keep_ms)
+
+
+class Machine(RuleBasedStateMachine):
+    jobs: Bundle[Row] = Bundle("jobs")
+
+    @initialize(
+        target=jobs,
+        rules=rulebooks(("a", "b")),
+        news=st.lists(new_jobs, min_size=3, max_size=9),
+    )
+    def first_start(self, rules: Rulebook, news: list[NewJob]) -> Any:
+        self.clock = SimClock()
+        self.disk = SimDisk()
+        self.house = sim_house(rules, self.clock, self.disk)
+        self.model = PlainModel(rules)
+        self.model.now = self.clock.now()
+        self.tokens: list[str] = []  # every lease there ever was
+        return multiple(*[row for new in news for row in self.put("both", "a", new)])
+
+    # --- verbs --------------------------------------------------------------------
+
+    @rule(target=jobs, caller=callers, queue=queues, new=new_jobs)
+    def enqueue(self, caller: str, queue: str, new: NewJob) -> Any:
+        return multiple(*self.put(caller, queue, new))
+
+    @rule(caller=callers, queue=queues, limit=st.integers(1, 3))
+    def claim(self, caller: str, queue: str, limit: int) -> None:
+        expected = self.model.claimable(queue)[:limit]
+
+        refusal, taken = told(
+            lambda: self.house.engine.claim(Caller(caller), queue, limit)
+        )
+
+        assert refusal is self.model.door(caller, queue, "read")
+        if taken is not None:
+            assert [job.uid for job in taken] == [row["uid"] for row in expected]
+            for job, row in zip(taken, expected, strict=True):
+                self.model.claimed(row, caller, self.new_token(job))
+
+    @rule(caller=callers, job=jobs, fields=changes, lease=st.integers(-2, ALL))
+    def update(self, caller: str, job: Row, fields: dict[str, Any], lease: int) -> None:
+        if "expires_in" in fields:
+            at = self.model.now + fields["expires_in"]
+            fields = {k: v for k, v in fields.items() if k != "expires_in"}
+            fields["expires_at"] = at
+        self.change(caller, job, Change(**fields), self.pick_token(job, lease))
+
+    @precondition(lambda self: self.held())
+    @rule(
+        at=st.integers(0, ALL),
+        state=st.sampled_from(State),
+        fenced=st.booleans(),
+        other=st.none() | callers,
+    )
+    def settle(self, at: int, state: State, fenced: bool, other: str | None) -> None:
+        """A holder, or somebody in its place, reports with or without its lease."""
+        held = self.held()
+        job = held[at % len(held)]
+        lease: Any = job["lease"]
+        shown = lease.token if fenced else None
+        self.change(other or lease.holder, job, Change(state=state), shown)
+
+    @rule(caller=callers, job=jobs)
+    def delete(self, caller: str, job: Row) -> None:
+        refusal, _ = told(
+            lambda: self.house.engine.delete(
+                Caller(caller), str(job["queue"]), str(job["uid"])
+            )
+        )
+
+        assert refusal is self.model.delete(caller, job)
+
+    @rule(caller=callers, queue=queues)
+    def list_all(self, caller: str, queue: str) -> None:
+        refusal, listing = told(
+            lambda: self.house.engine.listing(Caller(caller), queue)
+        )
+
+        assert refusal is self.model.door(caller, queue, "read")
+        if listing is not None:
+            rows = [row for part in listing for row in part]
+            assert [place for place, _ in rows] == list(range(len(rows)))
+            assert [asdict(job) for _, job in rows] == self.model.listing(queue)
+
+    @rule(queue=queues, count=st.integers(1, 3))
+    def a_transaction_fails(self, queue: str, count: int) -> None:
+        with suppress(ZeroDivisionError), self.house.store.transaction() as tx:
+            ready = tx.ready(queue, count)
+            tx.put(*[replace(job, priority=7) for job in ready])
+            tx.drop(*ready[1:])
+            raise ZeroDivisionError
+
+    # --- time ---------------------------------------------------------------------
+
+    @rule(ms=st.sampled_from([1, 500, 999, 1000, 1000, 2000]))
+    def time_passes(self, ms: int) -> None:
+        self.clock.advance(ms=ms)
+        self.model.now = max(self.model.now, self.clock.now())
+
+    @rule(ms=times)
+    def the_clock_jumps_back(self, ms: int) -> None:
+        self.clock.advance(ms=-ms)
+
+    @rule(limit=st.integers(1, 4))
+    def sweep_a_little(self, limit: int) -> None:
+        due, removals = len(self.model.due()), self.model.due_removals()
+
+        done = self.house.upkeep.sweep(limit).total()
+
+        assert done <= limit
+        assert done == min(limit, due) or removals
+
+    @rule()
+    def sweep_all(self) -> None:
+        while self.house.upkeep.sweep():
+            pass
+
+        self.agrees()
+        assert self.model.due() == []
+        assert self.model.due_removals() == []
+
+    # --- the house ----------------------------------------------------------------
+
+    @rule(rules=rulebooks(*[("a", "b")] * 3, ("a",), ("b",)))
+    def reconfigure(self, rules: Rulebook) -> None:
+        self.house.upkeep.reconfigure(rules)
+
+        self.model.reconfigure(rules)
+
+    @rule()
+    def stop_and_start(self) -> None:
+        before = self.everything()
+        self.house.close()
+        self.start(before)
+
+    @rule()
+    def crash_and_start(self) -> None:
+        before, crashed = self.everything(), self.house
+        self.disk = self.disk.clone()
+        self.start(before)
+        crashed.close()
+
+    # --- what always holds --------------------------------------------------------
+
+    @invariant()
+    def agrees(self) -> None:
+        rows, records = self.everything()
+        self.model.take_over(rows, records)
+        with self.house.store.transaction() as tx:
+            for queue in ("a", "b"):
+                ready = [asdict(job) for job in tx.ready(queue, ALL)]
+                assert ready == self.model.ready(queue, list(self.model.rows.values()))
+            due = tx.due(ALL)
+        expected = [row["uid"] for row in self.model.due()]
+        expected += [record.name for record in self.model.due_removals()]
+        found = [one.uid if isinstance(one, Job) else one.name for one in due]
+        assert sorted(found) == sorted(map(str, expected))
+
+    @invariant()
+    def nothing_falls_due_before_it_is_said_to(self) -> None:
+        instants = [due_at(row) for row in self.model.rows.values()]
+        instants += [record.due_at for record in self.model.removed.values()]
+        first = min((at for at in instants if at is not None), default=None)
+        told = self.house.upkeep.next_due()
+        assert first is None or (told is not None and told <= first)
+
+    @invariant()
+    def every_job_is_whole(self) -> None:
+        tokens = [row["lease"].token for row in self.held()]  # type: ignore[attr-defined]
+        assert len(tokens) == len(set(tokens))
+        for row in self.model.rows.values():
+            assert (row["lease"] is not None) == (row["state"] is State.INPROGRESS)
+            assert (row["keep_until"] is not None) == (row["state"] in FINISHED)
+            limit = row["terms"].max_attempts  # type: ignore[attr-defined]
+            assert limit is None or row["attempt"] <= limit
+
+    def teardown(self) -> None:
+        if hasattr(self, "house"):
+            self.house.close()
+
+    # --- how ----------------------------------------------------------------------
+
+    def start(self, before: tuple[dict[str, Row], list[RemovedQueue]]) -> None:
+        rules = self.model.rules
+        self.house = sim_house(rules, self.clock, self.disk)
+        assert self.everything() == before, "replayed is not as it was in memory"
+        newest = [row["updated_at"] for row in before[0].values()]
+        # The only time that outlives a restart is what the jobs know of it.
+        self.model.now = max([self.clock.now(), *newest])  # type: ignore[type-var, assignment]
+
+    def everything(self) -> tuple[dict[str, Row], list[RemovedQueue]]:
+        """All rows by uid, every job in one place and counted there; all records."""
+        rows: dict[str, Row] = {}
+        with self.house.store.transaction() as tx:
+            for queue in tx.queues():
+                jobs = tx.jobs(queue)
+                states = [job.state for job in jobs]
+                assert tx.counts(queue) == {s: states.count(s) for s in State}
+                for job in jobs:
+                    assert job.queue == queue
+                    assert job.uid not in rows, "a job in two places"
+                    assert tx.get(queue, job.uid) is job
+                    rows[job.uid] = asdict(job)
+            return rows, tx.records(RemovedQueue)
+
+    def put(self, caller: str, queue: str, new: NewJob) -> list[Row]:
+        refusal, job = told(
+            lambda: self.house.engine.enqueue(Caller(caller), queue, new)
+        )
+
+        assert refusal is self.model.door(caller, queue, "write")
+        if job is None:
+            return []
+        self.model.created(queue, new, job)
+        return [self.model.rows[job.uid]]
+
+    def change(self, caller: str, job: Row, change: Change, lease: str | None) -> None:
+        note(f"{change} by {caller} under {lease}")
+        refusal, after = told(
+            lambda: self.house.engine.update(
+                Caller(caller), str(job["queue"]), str(job["uid"]), change, lease=lease
+            )
+        )
+
+        token = "" if after is None or after.lease is None else after.lease.token
+        assert refusal is self.model.update(caller, job, change, lease, token)
+        if after is not None and after.lease is not None:
+            self.new_token(after)
+
+    def held(self) -> list[Row]:
+        return [row for row in self.model.rows.values() if row["lease"] is not None]
+
+    def new_token(self, job: Job) -> str:
+        assert job.lease is not None
+        if job.lease.token not in self.tokens:
+            self.tokens.append(job.lease.token)
+        return job.lease.token
+
+    def pick_token(self, job: Row, lease: int) -> str | None:
+        """None, the one that holds the job, or any there ever was."""
+        lease_now: Any = self.model.rows.get(str(job["uid"]), job)["lease"]
+        if lease == -1 and lease_now is not None:
+            return str(lease_now.token)
+        if lease >= 0 and self.tokens:
+            return self.tokens[lease % len(self.tokens)]
+        return None
+
+
+def told(ask: Callable[[], Any]) -> tuple[Refusal, Any]:
+    """How it was refused, or what the answer was."""
+    try:
+        return None, ask()
+    except JobEngineError as error:
+        return type(error), None
+
+
+TestModel = Machine.TestCase
+TestModel.settings = settings(max_examples=100, stateful_step_count=50)

@@ -1,0 +1,139 @@
+"""Wrote the golden files of format 1, once. They are kept for ever, with their keys.
+
+    python tests/store/golden/make.py
+
+It never overwrites one: a version that cannot open them has lost somebody's jobs. The
+content is fixed; salts, keys and nonces were drawn when the files were made.
+"""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from jobengine.core.job import Job, Lease, State, Terms
+from jobengine.core.queues import RemovedQueue
+from jobengine.store.journal.frame import Type
+from jobengine.store.journal.log import Tail
+from jobengine.store.journal.opening import open_database
+from jobengine.store.journal.records import encode
+from jobengine.store.port import Change
+from jobengine.testing import SimDisk
+
+HERE = Path(__file__).parent
+
+# Keys of test files: they guard nothing.
+SECRETS = {
+    "format-1.0-argon2id.queuedb": b"golden file, not a secret",
+    "format-1.0-raw.queuedb": b"base64:Z29sZGVuIGZpbGUsIG5vdCBhIHNlY3JldCwgMzIgYiE=",
+}
+
+CREATED = 1_800_000_000_000
+TERMS = Terms(max_attempts=3, lease_ms=60_000, keep_ms=3_600_000)
+
+
+def _queued(number: int, content: bytes, **fields: object) -> Job:
+    values = {
+        "uid": f"00000000-0000-4000-8000-{number:012d}",
+        "queue": "mail",
+        "seq": number,
+        "priority": 50,
+        "state": State.QUEUED,
+        "content": content,
+        "created_at": CREATED + number,
+        "updated_at": CREATED + number,
+        "run_at": CREATED + number,
+        "expires_at": None,
+        "attempt": 0,
+        "terms": Terms(),
+    }
+    return Job(**(values | fields))  # type: ignore[arg-type]
+
+
+NEW = [
+    _queued(1, b"{}"),
+    _queued(2, b'{"big": 9007199254740993, "text": "\xc3\xa9\xf0\x9f\x90\x9d"}'),
+    _queued(
+        3, b" [1,\n2 ] ", queue="a.b-c:d@e f", priority=100, expires_at=CREATED * 2
+    ),
+    _queued(4, b"null", priority=1, terms=TERMS, run_at=253_402_300_799_999),
+    _queued(5, b'"in progress"', terms=Terms(max_attempts=1)),
+    _queued(6, b"6", terms=TERMS),
+    _queued(7, b"7.0"),
+    _queued(8, b"true"),
+    _queued(9, b'"dropped"'),
+    _queued(10, b'"' + b"x" * 5000 + b'"', seq=2**53),
+]
+
+LEASE = Lease("11111111-1111-4111-8111-111111111111", "worker 1", CREATED + 60_000)
+
+
+def _finished(job: Job, state: State, reason: str | None = None) -> Job:
+    return replace(
+        job,
+        state=state,
+        attempt=2,
+        updated_at=CREATED + 500,
+        finished_at=CREATED + 500,
+        keep_until=CREATED + 3_600_500,
+        reason=reason,
+    )
+
+
+# What became of some of them, by their place above, in later frames.
+LATER: dict[int, Job | None] = {
+    4: replace(NEW[4], state=State.INPROGRESS, attempt=1, lease=LEASE),
+    5: _finished(NEW[5], State.FAILED, "lease_lost"),
+    6: _finished(NEW[6], State.COMPLETE),
+    7: _finished(replace(NEW[7], content=b'{"changed":true}'), State.CANCELLED),
+    8: None,
+}
+
+RECORDS = [
+    RemovedQueue("gone", CREATED + 1, CREATED + 86_400_001),
+    RemovedQueue("gone for good", CREATED + 2, None),
+]
+RETURNED = RemovedQueue("returned", CREATED + 3, None)
+
+# The jobs that whoever opens a golden file must find.
+JOBS = [
+    found for at, job in enumerate(NEW) if (found := LATER.get(at, job)) is not None
+]
+
+
+def main() -> None:
+    for name, secret in SECRETS.items():
+        path = HERE / name
+        if path.exists():
+            print(f"{path} is there, and stays as it is")
+            continue
+        disk = SimDisk()
+        tail = open_database(disk, secret).tail
+        _commit(tail, [(None, job) for job in NEW])
+        _commit(tail, [(None, record) for record in (*RECORDS, RETURNED)])
+        # Not a clean stop: the rows are rewritten as a snapshot.
+        tail.file.close()
+        tail = open_database(disk, secret).tail
+        _commit(tail, [(NEW[at], job) for at, job in LATER.items()])
+        _stop(tail)
+        tail = open_database(disk, secret).tail
+        _commit(tail, [(RETURNED, None)])
+        _stop(tail)
+        path.write_bytes(disk.names["db"].data)
+        print(f"wrote {path}")
+
+
+def _commit(tail: Tail, changes: list[Change]) -> None:
+    tail.append(Type.TXN, encode(changes))
+    tail.sync()
+
+
+def _stop(tail: Tail) -> None:
+    tail.append(Type.CLOSE)
+    tail.sync()
+    tail.mark()
+    tail.sync()
+    tail.file.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The golden files of format 1: every later version opens them, and finds every job."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from drafts import disk_with
+from golden.make import JOBS, RECORDS, SECRETS
+
+from jobengine.core.queues import RemovedQueue
+from jobengine.store.journal.opening import open_database
+from jobengine.store.sealer import ARGON2ID, RAW
+
+GOLDEN = Path(__file__).parent / "golden"
+
+KINDS = {
+    "format-1.0-argon2id.queuedb": (
+        ARGON2ID,
+        "26fdfff0f5e083679eaeb4717067aae6d07d37648591ce4abd3c46354fba419d",
+    ),
+    "format-1.0-raw.queuedb": (
+        RAW,
+        "bb4414b597d63a6b4d77c2ec560f1475072a7cc8f457532718c27cf3e30c82b1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_golden_file_is_never_written_again(name: str) -> None:
+    data = (GOLDEN / name).read_bytes()
+
+    assert (data[72], sha256(data).hexdigest()) == KINDS[name]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_every_job_of_a_golden_file_is_found(name: str) -> None:
+    disk = disk_with((GOLDEN / name).read_bytes())
+
+    found = open_database(disk, SECRETS[name])
+
+    assert found.why == "clean"
+    assert list(found.rows.jobs.values()) == JOBS
+    assert found.rows.records == {(RemovedQueue, kept.name): kept for kept in RECORDS}
+    # Once more from the file that a stop without CLOSE leaves.
+    again = open_database(disk.clone(), SECRETS[name])
+    assert again.why == "the last stop was not clean"
+    assert list(again.rows.jobs.values()) == JOBS

@@ -1,0 +1,254 @@
+"""Rows and bytes: every field comes back, older rows read, newer ones are refused."""
+
+import contextlib
+import struct
+
+import msgspec
+import pytest
+from drafts import added, job, rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobengine.core.job import Job, Lease, State, Terms
+from jobengine.core.queues import RemovedQueue
+from jobengine.errors import StoreCorrupt
+from jobengine.store.journal.records import (
+    BODY,
+    JOB_ROW,
+    PADDING,
+    RECORD,
+    RECORD_TOMBSTONE,
+    TOMBSTONE,
+    Replay,
+    encode,
+)
+from jobengine.store.port import Change, Record
+
+OFFSET = 4711
+pack = msgspec.msgpack.encode
+
+numbers = st.integers(0, 2**63 - 1)
+maybe = st.none() | numbers
+names = st.text("abcXYZ019_.:@ -", min_size=1, max_size=255)
+jobs = st.builds(
+    Job,
+    uid=st.uuids().map(str),
+    queue=names,
+    seq=numbers,
+    priority=st.integers(1, 100),
+    state=st.sampled_from(State),
+    content=st.binary(max_size=100),
+    created_at=numbers,
+    updated_at=numbers,
+    run_at=numbers,
+    expires_at=maybe,
+    attempt=numbers,
+    terms=st.builds(Terms, max_attempts=maybe, lease_ms=maybe, keep_ms=maybe),
+    lease=st.none()
+    | st.builds(Lease, token=st.uuids().map(str), holder=names, until=numbers),
+    finished_at=maybe,
+    keep_until=maybe,
+    reason=st.none() | names,
+)
+removed = st.builds(RemovedQueue, name=names, removed_at=numbers, due_at=maybe)
+
+# The row of the first version of the format: a job of 11 fields and no lease.
+OLDEST = (f"{1:036d}", "q1", 1, 50, 0, 1000, 1000, 1000, None, 0, ())
+
+
+def record(kind: int, data: bytes) -> bytes:
+    return struct.pack(">BI", kind, len(data)) + data
+
+
+def body_of(uid: str, content: bytes = b"{}") -> bytes:
+    return record(BODY, uid.encode() + content)
+
+
+def replayed(*bodies: bytes) -> Replay:
+    replay = Replay()
+    for body in bodies:
+        replay.apply(body, OFFSET)
+    return replay
+
+
+def refusal(*bodies: bytes) -> StoreCorrupt:
+    with pytest.raises(StoreCorrupt) as refused:
+        replayed(*bodies)
+    assert refused.value.offset == OFFSET
+    return refused.value
+
+
+@given(st.lists(jobs, unique_by=lambda made: made.uid), st.lists(removed))
+def test_every_field_of_every_row_comes_back(
+    made: list[Job], records: list[RemovedQueue]
+) -> None:
+    changes: list[Change] = [(None, new) for new in made]
+    changes += [(None, new) for new in records]
+
+    replay = replayed(encode(changes))
+
+    assert replay.jobs == {new.uid: new for new in made}
+    assert replay.records == {(RemovedQueue, new.name): new for new in records}
+
+
+@given(st.lists(jobs, min_size=1, max_size=4), st.data())
+def test_any_run_of_changes_replays_to_what_memory_held(
+    versions: list[Job], data: st.DataObject
+) -> None:
+    held: dict[str, Job] = {}
+    bodies = []
+    uids = [f"{n:036d}" for n in range(2)]
+    for _ in range(data.draw(st.integers(1, 12))):
+        uid = data.draw(st.sampled_from(uids))
+        old = held.pop(uid, None)
+        new = None
+        if old is None or data.draw(st.booleans()):
+            wanted = data.draw(st.sampled_from(versions))
+            # Half of the changes leave the payload alone, as most do.
+            keep = old is not None and data.draw(st.booleans())
+            content = old.content if old and keep else wanted.content
+            new = msgspec.structs.replace(wanted, uid=uid, content=content)
+            held[uid] = new
+        bodies.append(encode([(old, new)]))
+
+    once = replayed(*bodies)
+
+    assert once.jobs == held
+    assert replayed(*bodies, *bodies).jobs == held
+
+
+def test_replaying_a_run_over_itself_changes_nothing() -> None:
+    removed_queue = RemovedQueue("gone", 5, None)
+    run = [
+        encode([(None, job(1)), (None, job(2)), (None, removed_queue)]),
+        encode([(job(1), None), (removed_queue, None)]),
+    ]
+
+    assert rows(replayed(*run, *run)) == rows(replayed(*run))
+
+
+def test_a_body_is_written_once() -> None:
+    big = job(1, content=b"x" * 1000)
+    later = msgspec.structs.replace(big, priority=9)
+
+    assert len(encode([(None, big)])) > 1000
+    assert len(encode([(big, later)])) < 100
+    assert replayed(encode([(None, big), (big, later)])).jobs == {big.uid: later}
+
+
+def test_a_job_that_came_and_went_in_one_group_leaves_nothing() -> None:
+    assert replayed(encode([(None, job(1)), (job(1), None)])).jobs == {}
+    assert encode([(None, None)]) == b""
+
+
+def test_jobs_share_their_terms_queue_names_and_instants() -> None:
+    made = [job(n, terms=Terms(3, 4, 5)) for n in (1, 2)]
+    one, two = replayed(added(*made)).jobs.values()
+
+    assert one.terms is two.terms
+    assert one.queue is two.queue
+    assert one.created_at is one.updated_at is one.run_at
+
+
+def test_the_counts_are_those_of_the_rows() -> None:
+    replay = replayed(
+        added(job(1), job(2), job(3, queue="q2", content=b"12345")),
+        encode([(None, RemovedQueue("q3", 1, 2))]),
+    )
+
+    assert replay.counts() == (2, 3, 7 + 7 + 5, 1)
+
+
+def test_a_short_row_is_an_older_one_and_takes_the_defaults() -> None:
+    replay = replayed(body_of(OLDEST[0]) + record(JOB_ROW, pack(OLDEST)))
+
+    assert replay.jobs == {OLDEST[0]: job(1, content=b"{}")}
+
+
+@pytest.mark.parametrize("length", range(11, 16))
+def test_a_row_reads_at_every_length_that_there_was(length: int) -> None:
+    row = (*OLDEST, ["token", "me", 9], 5, 6, "attempts")[:length]
+    replay = replayed(body_of(OLDEST[0]) + record(JOB_ROW, pack(row)))
+
+    expected = dict(
+        zip(("lease", "finished_at", "keep_until", "reason"), row[11:], strict=False)
+    )
+    if "lease" in expected:
+        expected["lease"] = Lease("token", "me", 9)
+    assert replay.jobs == {OLDEST[0]: job(1, content=b"{}", **expected)}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (*OLDEST, None, None, None, None, "new"),
+        (*OLDEST[:10], (1, 2, 3, "new")),
+        (*OLDEST, ("token", "me", 9, "new")),
+    ],
+)
+def test_a_longer_row_is_a_newer_one_and_is_refused(row: tuple[object, ...]) -> None:
+    refusal(body_of(OLDEST[0]) + record(JOB_ROW, pack(row)))
+
+
+def test_a_longer_record_is_refused() -> None:
+    refusal(record(RECORD, pack((1, ("q", 1, None, "new")))))
+
+
+@pytest.mark.parametrize("kind", [4, 5, 8, 255])
+def test_a_record_of_an_unknown_kind_is_refused(kind: int) -> None:
+    assert "newer version" in str(refusal(record(kind, b"")))
+
+
+@pytest.mark.parametrize("kind", [RECORD, RECORD_TOMBSTONE])
+def test_a_row_of_an_unknown_kind_of_record_is_refused(kind: int) -> None:
+    row = ("q", 1, None) if kind == RECORD else "q"
+
+    assert "newer version" in str(refusal(record(kind, pack((2, row)))))
+
+
+def test_padding_is_passed_over() -> None:
+    padding = record(PADDING, b"\xff" * 20) + record(PADDING, b"")
+
+    assert replayed(padding + added(job(1)) + padding).jobs == {job(1).uid: job(1)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\1",
+        b"\1\0\0\0",
+        record(JOB_ROW, pack(OLDEST)),
+        record(JOB_ROW, b"no msgpack"),
+        record(JOB_ROW, pack(OLDEST[:10])),
+        record(JOB_ROW, pack((*OLDEST[:4], 9, *OLDEST[5:]))),
+        record(JOB_ROW, pack((*OLDEST[:2], "1", *OLDEST[3:]))),
+        record(TOMBSTONE, b"\xff\xfe"),
+        record(BODY, b"\xff" * 40),
+        record(RECORD, pack((1, ("q",)))),
+        record(RECORD_TOMBSTONE, pack(("q", 1))),
+        record(PADDING, b"12345")[:-1],
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_place_of_its_frame(
+    body: bytes,
+) -> None:
+    refusal(body)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_worse_than_refused(body: bytes) -> None:
+    with contextlib.suppress(StoreCorrupt):
+        replayed(body)
+
+
+def test_a_replaced_record_is_the_newer_one() -> None:
+    one, two = RemovedQueue("q", 1, 2), RemovedQueue("q", 3, None)
+    changes: list[tuple[Record | None, Record | None]] = [(None, one), (one, two)]
+
+    assert list(replayed(encode(changes)).records.values()) == [two]
+
+
+@pytest.mark.parametrize("uid", ["short", "x" * 37, "\xe9" * 36])
+def test_a_uid_of_another_length_is_our_bug_and_not_written(uid: str) -> None:
+    with pytest.raises(AssertionError):
+        added(job(uid=uid))
