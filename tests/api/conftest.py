@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from jobengine.api.app import create_app
 from jobengine.api.health import Status
 from jobengine.core.queues import QueueRules, Rulebook
-from jobengine.testing import SimClock, memory_house
+from jobengine.testing import SimClock, memory_house, sim_house
 
 JSON = "application/json"
 
@@ -118,9 +118,10 @@ def _rules(*, strict_acl: bool) -> Rulebook:
 def new_api() -> Callable[..., Api]:
     """Makes the API of a fresh house. `reader` reads q1 and q2, `writer` writes."""
 
-    def make(*, strict_acl: bool = False, **settings: Any) -> Api:
+    def make(*, strict_acl: bool = False, file: bool = False, **settings: Any) -> Api:
         clock, status = SimClock(), Status()
-        house = memory_house(_rules(strict_acl=strict_acl), clock)
+        house_of = sim_house if file else memory_house
+        house = house_of(_rules(strict_acl=strict_acl), clock)
         app = create_app(house, Settings(**settings), status)
         return Api(app, house, clock, status)
 

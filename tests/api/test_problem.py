@@ -113,7 +113,7 @@ def test_a_failed_store_asks_to_try_again(api: Any) -> None:
 def test_our_own_faults_tell_the_client_an_id_and_the_log_no_payload(
     api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ValueError(NEEDLE)
 
     monkeypatch.setattr(api.house.engine, "claim", broken)
@@ -137,7 +137,7 @@ def test_every_error_has_a_status(kind: type[errors.JobEngineError]) -> None:
 
     status = answer(error, statuses=STATUS, request_id="r").status_code
 
-    refused, unavailable = isinstance(error, errors.Refused), status in (429, 503)
+    refused, unavailable = isinstance(error, errors.Refused), status in (429, 503, 507)
     assert (400 <= status < 500) if refused else (unavailable or status == 500)
     assert isinstance(error, errors.Unavailable) == unavailable
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -155,13 +156,26 @@ class Daemon:
         return children(self.process.pid)
 
     def kill(self) -> None:
-        """Leave nothing behind."""
+        """Kill both processes at once; when this returns they are gone."""
         if self.process is not None and self.process.poll() is None:
-            for pid in [*self.workers(), self.process.pid]:
-                os.kill(pid, signal.SIGKILL)
+            group = self.process.pid
+            os.killpg(group, signal.SIGKILL)
             self.process.wait()
+            # A worker in the midst of a sync has the file until that is over.
+            until(lambda: not living(group), "its processes are gone")
 
 
 def children(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(each) for each in text.split()]
+
+
+def living(group: int) -> list[str]:
+    """The processes of the group that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has just ended
+            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state not in "ZX":
+                found.append(stat.parent.name)
+    return found

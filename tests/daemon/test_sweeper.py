@@ -9,7 +9,7 @@ from jobengine.core.access import Caller
 from jobengine.core.job import NewJob, State, Terms
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.daemon.sweeper import BATCH, REST_S, SLEEP_S, Sweeper
-from jobengine.errors import StoreFailed
+from jobengine.errors import StoreFailed, StoreFull
 from jobengine.testing import SimClock, memory_house
 from jobengine.upkeep import Swept, Upkeep
 
@@ -155,9 +155,18 @@ def test_a_sweep_that_breaks_is_logged_and_tried_again() -> None:
     assert lines[0]["code"] == "sweep_failed"
 
 
-def test_it_ends_when_the_store_has_failed() -> None:
+@pytest.mark.parametrize(
+    ("error", "code", "level"),
+    [
+        (StoreFull("no room"), "storage_full", "warning"),  # no fault of ours
+        (StoreFailed("no disk"), "storage_failed", "error"),  # the sweeper ends
+    ],
+)
+def test_what_the_disk_refuses_is_told_without_a_traceback(
+    error: Exception, code: str, level: str
+) -> None:
     site = Site()
-    upkeep = Told(site.house.upkeep, threading.Event(), first=StoreFailed("no disk"))
+    upkeep = Told(site.house.upkeep, threading.Event(), first=error)
     sweeper = Sweeper(upkeep, site.house.store, site.clock)
     site.enqueue(valid_for_ms=1)
     site.clock.advance(seconds=2)
@@ -167,7 +176,7 @@ def test_it_ends_when_the_store_has_failed() -> None:
         upkeep.tried.wait(10)
         sweeper.stop()
 
-    assert [line["code"] for line in lines] == ["storage_failed"]
+    assert [(line["code"], line["log_level"]) for line in lines] == [(code, level)]
 
 
 class Told(Upkeep):
