@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PORT ?= 6010
+KILLS ?= 200
+STATES ?= 250000
 VENV := .venv
 BIN := $(VENV)/bin
 URL := http://127.0.0.1:$(PORT)
@@ -9,14 +11,15 @@ URL := http://127.0.0.1:$(PORT)
 METADATA := setup.cfg setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench python
+.PHONY: help run install test check bench torture torture-crash python
 
 help: ## list what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.installed ## install and start the daemon on 127.0.0.1, PORT=6010
 	@mkdir -p var
-	@if [ -z "$$SECRET$$SECRET_FILE" ] && [ ! -s var/secret ]; then \
+	@if [ -z "$$SECRET$$SECRET_FILE" ] && [ ! -s var/secret ] \
+	    && [ ! -e var/jobengine.queuedb ]; then \
 	    (umask 077; $(BIN)/python -c 'import secrets; print(secrets.token_hex(32))' \
 	        > var/secret) && echo "made a random secret: var/secret"; \
 	fi
@@ -37,14 +40,21 @@ install: $(VENV)/.installed ## install the command .venv/bin/jobengine
 test: $(VENV)/.installed-test ## run every test
 	$(BIN)/pytest -n 2
 
-check: $(VENV)/.installed-dev ## format, lint, types, architecture and docs
+check: $(VENV)/.installed-dev ## format, lint, types, architecture, docs and packaging
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_architecture.py tests/test_docs.py
+	$(BIN)/pytest tests/test_architecture.py tests/test_docs.py tests/test_packaging.py
 
 bench: $(VENV)/.installed ## measure jobs a second, in process and over HTTP
 	$(BIN)/python -m bench
+
+torture: torture-crash $(VENV)/.installed-test ## kill it under load, KILLS=200, and judge what is left
+	PYTHONPATH=tests/daemon $(BIN)/python tests/simulation/torture.py \
+	    --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+torture-crash: $(VENV)/.installed-test ## cut its power in 250,000 ways, STATES=250000
+	$(BIN)/python tests/simulation/crash.py --states $(STATES)
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

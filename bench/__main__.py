@@ -4,7 +4,6 @@ python -m bench [--rounds 5] [--seconds 1.5] [--quick] [in-process|http|restart 
 """
 
 import argparse
-import gc
 import os
 import shutil
 import socket
@@ -13,14 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import engine
+from bench import engine, file
 
 CONNECTIONS = (1, 16, 64)
 BACKLOGS = (1_000, 100_000)
+# Claims are timed in short blocks, one backlog after the other.
+CLAIM_BLOCKS, CLAIMS = 4, 200
 
 Rates = dict[str, list[float]]
 
@@ -28,7 +30,7 @@ Rates = dict[str, list[float]]
 def main() -> None:
     """Run the parts that are named, or all."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5)
     parser.add_argument("--folder", type=Path, default=Path("var"))
@@ -52,42 +54,38 @@ def in_process(folder: Path, rounds: int, seconds: float) -> None:
     rates: Rates = defaultdict(list)
     for number in range(rounds):
         progress(f"in process, round {number + 1} of {rounds}")
-        rates["bare syncs"].append(engine.syncs_per_second(folder, seconds / 2))
-        for backlog, house in houses.items():
-            for threads in CONNECTIONS:
-                case = f"{threads:>3} threads, {backlog:>7,} queued"
-                made = engine.rate(engine.create, house, threads, seconds)
-                rates[f"creates, {case}"].append(made)
-                engine.rate(take_back, house, 1, made * seconds / 8000)
-                rates[f"lifecycles, {case}"].append(
-                    engine.rate(engine.lifecycle_of, house, threads, seconds)
-                )
-            rates[f"claims, 1 thread, {backlog:>7,} queued"].append(
-                claims(house, backlog)
+        rates["bare appends of 400 bytes, each synced"].append(
+            engine.syncs_per_second(folder, seconds / 2)
+        )
+        for threads in CONNECTIONS:
+            for backlog, house in houses.items():
+                case = f"{threads:>2} threads, {backlog:>7,} queued"
+                for kind, act in (
+                    ("creates", engine.create),
+                    ("lifecycles", engine.lifecycle_of),
+                ):
+                    rate = engine.rate(act, house, threads, seconds)
+                    rates[f"{kind}, {case}"].append(rate)
+                    engine.trim(house, backlog)
+        with engine.one_core():
+            rates["lifecycles, 16 threads,   1,000 queued, one core"].append(
+                engine.rate(engine.lifecycle_of, houses[BACKLOGS[0]], 16, seconds)
             )
-    show("in process", rates)
-    few, many = (rates[f"claims, 1 thread, {n:>7,} queued"] for n in BACKLOGS)
-    ratios = [b / a for a, b in zip(few, many, strict=True)]
-    told = f"{statistics.median(ratios):.2f}"
-    print(f"claim rate at 100,000 queued over that at 1,000: {told} (median of ratios)")
+            engine.trim(houses[BACKLOGS[0]], BACKLOGS[0])
+        for _ in range(CLAIM_BLOCKS):
+            for backlog, house in houses.items():
+                rates[f"claims,  1 thread,  {backlog:>7,} queued"].append(
+                    engine.claims_per_second(house, CLAIMS)
+                )
+                engine.fill(house, CLAIMS)
+    show(f"in process: medians of {rounds} rounds", rates)
+    few, many = (rates[f"claims,  1 thread,  {n:>7,} queued"] for n in BACKLOGS)
+    ratio = statistics.median(b / a for a, b in zip(few, many, strict=True))
+    print(
+        f"  claims at {BACKLOGS[1]:,} queued over those at {BACKLOGS[0]:,}: {ratio:.2f}"
+    )
     for house in houses.values():
         house.close()
-
-
-def take_back(house: object) -> None:
-    """Nothing: the queues may grow a little while creates are measured."""
-
-
-def claims(house: "engine.House", backlog: int) -> float:
-    """Claims per second over a tenth of the backlog, which is put back afterwards."""
-    count = min(500, backlog // 2)
-    began = time.perf_counter()
-    taken = [house.engine.claim(engine.CALLER, engine.NAME)[0] for _ in range(count)]
-    took = time.perf_counter() - began
-    release = engine.Change(state=engine.State.QUEUED)
-    for job in taken:
-        house.engine.update(engine.CALLER, engine.NAME, job.uid, release)
-    return count / took
 
 
 def over_http(folder: Path, rounds: int, seconds: float) -> None:
@@ -108,7 +106,7 @@ def over_http(folder: Path, rounds: int, seconds: float) -> None:
                     for kind in ("creates", "lifecycles"):
                         rate = daemon.load(kind, connections, seconds)
                         rates[f"{kind}, {case}"].append(rate)
-    show("over HTTP", rates)
+    show(f"over HTTP: medians of {rounds} rounds", rates)
 
 
 class Daemon:
@@ -137,7 +135,9 @@ class Daemon:
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
+                # Connections are taken before the file is open: ask.
+                url = f"http://127.0.0.1:{self.port}/readyz"
+                urllib.request.urlopen(url, timeout=60).close()
                 return self
             except OSError:
                 time.sleep(0.05)
@@ -178,10 +178,10 @@ def restart(folder: Path, rounds: int, _seconds: float) -> None:
 
 def show(title: str, rates: Rates) -> None:
     """A table of medians, with the spread of the rounds."""
-    print(f"\n{title}: per second, median of {len(next(iter(rates.values())))} rounds")
+    print(f"\n{title}, per second (least and most)")
     for name, found in rates.items():
         spread = f"{min(found):,.0f}-{max(found):,.0f}"
-        print(f"  {name:<44}{statistics.median(found):>10,.0f}  ({spread})")
+        print(f"  {name:<50}{statistics.median(found):>8,.0f}  ({spread})")
 
 
 def progress(text: str) -> None:
@@ -193,9 +193,8 @@ PARTS: dict[str, Callable[[Path, int, float], None]] = {
     "in-process": in_process,
     "http": over_http,
     "restart": restart,
+    "file": file.main,
 }
 
 if __name__ == "__main__":
-    gc.disable()
-    gc.enable()
     main()

@@ -3,7 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobengine.build import House, open_house
@@ -36,7 +37,14 @@ def open_at(path: Path, *, kdf: Kdf | None = NO_KDF) -> House:
     )
 
 
-def fill(house: House, jobs: int, priorities: int = 1) -> None:
+def payload(size: int) -> bytes:
+    """A JSON object of *size* bytes, like no other."""
+    return b'{"pad":"%b"}' % os.urandom((size - 10) // 2).hex().encode()
+
+
+def fill(
+    house: House, jobs: int, priorities: int = 1, payload_bytes: int = 200
+) -> None:
     """Queue *jobs* jobs, many to a commit."""
     from jobengine.core import lifecycle
     from jobengine.store.sealer import new_uid
@@ -46,9 +54,8 @@ def fill(house: House, jobs: int, priorities: int = 1) -> None:
         with house.store.transaction() as tx:
             for _ in range(min(BATCH, jobs - made)):
                 # A payload of its own for each job, as it would come from a socket.
-                content = b'{"pad":"%b"}' % os.urandom(95).hex().encode()
                 new = NewJob(
-                    content,
+                    payload(payload_bytes),
                     priority=1 + made % priorities,
                     valid_for_ms=NEW.valid_for_ms,
                     terms=NEW.terms,
@@ -73,9 +80,38 @@ def lifecycle_of(house: House) -> None:
     house.engine.update(CALLER, NAME, job.uid, DONE, lease=job.lease.token)
 
 
-def claim(house: House) -> None:
-    """One durable claim."""
-    assert house.engine.claim(CALLER, NAME)
+def claims_per_second(house: House, count: int) -> float:
+    """Durable claims of one thread; the jobs are dropped afterwards."""
+    began = time.perf_counter()
+    taken = [house.engine.claim(CALLER, NAME)[0] for _ in range(count)]
+    took = time.perf_counter() - began
+    with house.store.transaction() as tx:
+        tx.drop(*taken)
+    return count / took
+
+
+def trim(house: House, backlog: int) -> None:
+    """Drop what is finished and the newest of the rest, so that *backlog* are left."""
+    with house.store.transaction() as tx:
+        jobs = tx.jobs(NAME)
+    queued = [job for job in jobs if job.state is State.QUEUED]
+    ended = [job for job in jobs if job.state is not State.QUEUED]
+    jobs = ended + queued[backlog:]
+    for start in range(0, len(jobs), BATCH):
+        with house.store.transaction() as tx:
+            tx.drop(*jobs[start : start + BATCH])
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process to one core: threads of one interpreter run one at a time, and
+    each change of core costs them their caches."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def rate(act: Callable[[House], None], house: House, threads: int, s: float) -> float:
