@@ -46,9 +46,15 @@ MAY_IMPORT = {
         )
     ),
     "jobengine.cli": ANYTHING,
+    "jobengine.cli_file": ANYTHING,
+    "jobengine.cli_rewrite": ANYTHING,
+    "jobengine.cli_tool": ANYTHING,
     "jobengine.__main__": ANYTHING,
     "jobengine": ANYTHING,
 }
+
+# The command and its tools.
+COMMAND = tuple(f"jobengine.cli{part}" for part in ("", "_file", "_rewrite", "_tool"))
 
 # Third-party packages that only some rooms may know.
 KEPT_TO = {
@@ -58,7 +64,7 @@ KEPT_TO = {
     "cryptography": ("jobengine.store.sealer",),
     "gunicorn": ("jobengine.daemon",),
     "yaml": ("jobengine.daemon.strict_yaml", "jobengine.cli"),
-    "click": ("jobengine.cli",),
+    "click": COMMAND,
     "structlog": ("jobengine.telemetry", "jobengine.daemon", "jobengine.api"),
 }
 
@@ -73,7 +79,7 @@ SAID_IN = {
     "os.rename": ("jobengine.store.journal.disk",),
     "os.replace": (),
     "print": (),
-    "click.echo": ("jobengine.cli",),
+    "click.echo": COMMAND,
 }
 
 THREADS_START_IN = ("jobengine.daemon", "jobengine.store.journal.log")
