@@ -3,13 +3,13 @@
 How a file is compacted is the store's; here is only when, and at what pace.
 """
 
-import threading
 from collections.abc import Generator
 from time import perf_counter
 from typing import Protocol
 
 import structlog
 
+from jobengine.daemon.chore import Chore
 from jobengine.errors import StoreCorrupt, StoreFailed
 
 # How often the file is looked at.
@@ -29,28 +29,15 @@ class Compactable(Protocol):
     def run(self) -> Generator[None]: ...
 
 
-class Compacting:
-    """Compacts in slices, resting after each as long as it took."""
+class Compacting(Chore):
+    """Compacts in slices, resting after each as long as it took.
+
+    Asked, it compacts at once, worth it or not. Stopped, it drops what is under way.
+    """
 
     def __init__(self, compactor: Compactable) -> None:
+        super().__init__("compact")
         self._compactor = compactor
-        self._stop = threading.Event()
-        self._bell = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="compact", daemon=True)
-
-    def start(self) -> None:
-        """Look after the file from now on, in a thread of its own."""
-        self._thread.start()
-
-    def ask(self) -> None:
-        """Compact at once, worth it or not. Returns before it is done."""
-        self._bell.set()
-
-    def stop(self) -> None:
-        """Drop a compaction under way and return when no other will start."""
-        self._stop.set()
-        self._bell.set()
-        self._thread.join()
 
     def compact(self) -> None:
         """Compact the file, unless stopped half way.

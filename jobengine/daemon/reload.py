@@ -3,7 +3,6 @@
 Knows when to load and what to say about it; what a setting brings about is others'.
 """
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -13,6 +12,7 @@ from msgspec.structs import asdict
 
 from jobengine.api.health import Status
 from jobengine.core import plan
+from jobengine.daemon.chore import Chore
 from jobengine.daemon.settings import AT_START, Settings
 from jobengine.errors import ConfigError, StoreFailed
 
@@ -35,7 +35,7 @@ def read(path: Path) -> bytes | None:
         return None
 
 
-class Reloader:
+class Reloader(Chore):
     """Watches the configuration file; asked to, or when it has changed, reloads.
 
     *seen* is what the file held just before *settings* were loaded from it. *load*
@@ -52,29 +52,13 @@ class Reloader:
         apply: Callable[[Settings], None],
         status: Status,
     ) -> None:
+        super().__init__("reload")
         self._started = self._current = settings
         self._load = load
         self._apply = apply
         self._status = status
         self._judged = self._seen = seen
         self._seen_at = 0.0
-        self._stop = threading.Event()
-        self._bell = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
-
-    def start(self) -> None:
-        """Watch from now on, in a thread of its own."""
-        self._thread.start()
-
-    def ask(self) -> None:
-        """Reload at once, changed or not. Returns before it is done."""
-        self._bell.set()
-
-    def stop(self) -> None:
-        """Return when a reload under way, if any, is done and no other will start."""
-        self._stop.set()
-        self._bell.set()
-        self._thread.join()
 
     def look(self, *, now: float, asked: bool = False) -> None:
         """Look at the file once. *now* is in seconds, of any clock that only runs.

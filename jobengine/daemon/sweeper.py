@@ -4,12 +4,12 @@ When something is due is the store's to say, what becomes of it upkeep's. Nothin
 for the sweeper: a job past its time is never handed out, swept or not.
 """
 
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
 import structlog
 
+from jobengine.daemon.chore import Chore
 from jobengine.errors import StoreFailed, StoreFull
 from jobengine.store.port import Clock
 from jobengine.upkeep import Upkeep
@@ -42,26 +42,14 @@ class Alarmed(Protocol):
     def set_alarm(self, alarm: Callable[[], None]) -> None: ...
 
 
-class Sweeper:
+class Sweeper(Chore):
     """Sweeps when something is due, a batch at a time, and sleeps in between."""
 
     def __init__(self, upkeep: Upkeep, store: Alarmed, clock: Clock) -> None:
+        super().__init__("sweeper")
         self._upkeep = upkeep
         self._clock = clock
-        self._stop = threading.Event()
-        self._bell = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-        store.set_alarm(self._bell.set)
-
-    def start(self) -> None:
-        """Sweep from now on, in a thread of its own."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Return when the batch under way, if any, is done and no other will start."""
-        self._stop.set()
-        self._bell.set()
-        self._thread.join()
+        store.set_alarm(self.ask)
 
     def sweep(self) -> float:
         """Do what is due, one batch at most; the seconds to rest before the next.

@@ -128,9 +128,8 @@ def _go_on(disk: Disk, file: DiskFile, found: Verdict) -> Tail:
 
 
 def _live(rows: Replay) -> int:
-    _, jobs, content_bytes, _ = rows.counts()
-    names = sum(len(job.queue) for job in rows.jobs.values())
-    return live_bytes(jobs, content_bytes + names)
+    text_bytes = sum(len(job.content) + len(job.queue) for job in rows.jobs.values())
+    return live_bytes(len(rows.jobs), text_bytes)
 
 
 def _rewrite(
