@@ -11,7 +11,7 @@ URL := http://127.0.0.1:$(PORT)
 METADATA := setup.cfg setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench torture torture-crash python
+.PHONY: help run install test check bench bench-peers torture torture-crash python
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,16 @@ check: $(VENV)/.installed-dev ## format, lint, types, architecture, docs and pac
 
 bench: $(VENV)/.installed ## measure jobs a second, in process and over HTTP
 	$(BIN)/python -m bench
+
+bench-peers: $(VENV)/.installed var/bench-venv/.installed ## the same beside other queues
+	$(BIN)/python -m bench peers
+
+# What cannot be installed is named as missing by the bench.
+var/bench-venv/.installed: bench/peers/requirements.txt | python
+	@mkdir -p var
+	$(PYTHON) -m venv var/bench-venv
+	-var/bench-venv/bin/python -m pip install --requirement $<
+	@touch $@
 
 torture: torture-crash $(VENV)/.installed-test ## kill it under load, KILLS=200, and judge what is left
 	PYTHONPATH=tests/daemon $(BIN)/python tests/simulation/torture.py \

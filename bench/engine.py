@@ -1,6 +1,7 @@
 """The engine in process: no HTTP, a real file, real syncs."""
 
 import os
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +17,15 @@ from jobengine.store.sealer import RAW, Kdf
 
 PAYLOAD = b'{"pad":"' + b"x" * 190 + b'"}'
 NAME = "bench"
+# Beside the one under load: one to be listed, and one whose jobs expire.
+BIG, DYING = "big", "dying"
 CALLER = Caller(NAME)
 EVERYONE = frozenset({NAME})
-RULES = Rulebook(queues={NAME: QueueRules(NAME, EVERYONE, EVERYONE)})
-NEW = NewJob(PAYLOAD, valid_for_ms=86_400_000, terms=Terms(max_attempts=1))
+RULES = Rulebook(
+    queues={name: QueueRules(name, EVERYONE, EVERYONE) for name in (NAME, BIG, DYING)}
+)
+DAY_MS = 86_400_000
+NEW = NewJob(PAYLOAD, valid_for_ms=DAY_MS, terms=Terms(max_attempts=1))
 DONE = Change(state=State.COMPLETE)
 BATCH = 1000
 NO_KDF = Kdf(RAW)
@@ -43,7 +49,13 @@ def payload(size: int) -> bytes:
 
 
 def fill(
-    house: House, jobs: int, priorities: int = 1, payload_bytes: int = 200
+    house: House,
+    jobs: int,
+    priorities: int = 1,
+    payload_bytes: int = 200,
+    *,
+    queue: str = NAME,
+    valid_for_ms: int = DAY_MS,
 ) -> None:
     """Queue *jobs* jobs, many to a commit."""
     from jobengine.core import lifecycle
@@ -57,11 +69,11 @@ def fill(
                 new = NewJob(
                     payload(payload_bytes),
                     priority=1 + made % priorities,
-                    valid_for_ms=NEW.valid_for_ms,
+                    valid_for_ms=valid_for_ms,
                     terms=NEW.terms,
                 )
                 job = lifecycle.create(
-                    new, uid=new_uid(), queue=NAME, seq=tx.next_seq(), now=tx.now
+                    new, uid=new_uid(), queue=queue, seq=tx.next_seq(), now=tx.now
                 )
                 tx.add(job)
                 made += 1
@@ -148,3 +160,18 @@ def syncs_per_second(folder: Path, seconds: float, size: int = 400) -> float:
     os.close(fd)
     path.unlink()
     return done / took
+
+
+def sync_us(folder: Path, count: int = 2000, size: int = 300) -> float:
+    """What one append of *size* bytes and its fdatasync take, at the median."""
+    path = folder / "bare"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    data, took = os.urandom(size), []
+    for number in range(count):
+        began = time.perf_counter()
+        os.pwrite(fd, data, number * size)
+        os.fdatasync(fd)
+        took.append(time.perf_counter() - began)
+    os.close(fd)
+    path.unlink()
+    return statistics.median(took) * 1e6

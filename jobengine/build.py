@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from jobengine.core.queues import Rulebook
+from jobengine.doorbell import Doorbell
 from jobengine.engine import Engine
 from jobengine.errors import StoreUnreadable
 from jobengine.store.journal.compact import Compactor
@@ -29,6 +30,7 @@ class House(Struct, frozen=True):
     engine: Engine
     upkeep: Upkeep
     store: MemoryStore
+    doorbell: Doorbell
     opened: str = "in memory"
     torn: Torn | None = None
     compactor: Compactor | None = None  # where there is a file
@@ -87,7 +89,9 @@ def furnish(
     engine = Engine(store, new_uid=new_uid, rules=rules)
     upkeep = Upkeep(engine, store)
     upkeep.reconfigure(rules)
-    return House(engine, upkeep, store, opened, torn, compactor)
+    doorbell = Doorbell(store.clock.monotonic)
+    store.set_bell(doorbell.ring)
+    return House(engine, upkeep, store, doorbell, opened, torn, compactor)
 
 
 def peek_queues(db_path: Path, secret: bytes) -> dict[str, int]:

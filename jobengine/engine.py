@@ -14,7 +14,7 @@ from jobengine.core.access import Caller, Right, holds, rights
 from jobengine.core.job import Change, Job, NewJob, State
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.errors import Forbidden, JobNotFound, QueueNotFound, StaleLease
-from jobengine.store.port import Store, Transaction
+from jobengine.store.port import Store, Ticket, Transaction
 from jobengine.upkeep import sweep_in
 
 # Work done on a listing between two pauses: about half a millisecond.
@@ -27,7 +27,12 @@ CLAIM_SWEEP = 100
 class Receipt:
     """What a verb that was given one says of its commit, once that is durable."""
 
-    commit: tuple[int, int] | None = None  # (epoch, seq); None: nothing was written
+    ticket: Ticket | None = None
+
+    @property
+    def commit(self) -> tuple[int, int] | None:
+        """(epoch, seq); None: nothing was written, or it is not durable yet."""
+        return None if self.ticket is None else self.ticket.commit
 
 
 class Engine:
@@ -108,6 +113,16 @@ class Engine:
             if not swept:
                 _note(receipt, tx)
                 return taken
+
+    def take_back(self, jobs: list[Job]) -> None:
+        """Queue again, as if never claimed, what was handed out to nobody."""
+        with self._store.transaction() as tx:
+            for job in jobs:
+                now = tx.get(job.queue, job.uid)
+                # Whatever has happened to it since is somebody's will.
+                if now is not None and now.lease == job.lease:
+                    rules = self.rules.queues.get(job.queue) or QueueRules(job.queue)
+                    tx.put(lifecycle.release(now, now=tx.now, rules=rules))
 
     def update(
         self,
@@ -269,7 +284,7 @@ def _settling(
 
 def _note(receipt: Receipt | None, tx: Transaction) -> None:
     if receipt is not None:
-        receipt.commit = tx.commit
+        receipt.ticket = tx.ticket
 
 
 def _forbidden(caller: Caller, queue: str, right: Right) -> Forbidden:

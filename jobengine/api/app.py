@@ -5,21 +5,17 @@ Complete by itself: any server that runs it in one process, with threads, will d
 
 from uuid import uuid4
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
 from jobengine.api import problem
-from jobengine.api.endpoint import Desk, House, Settings, mount
+from jobengine.api.carried import Carried, mount
+from jobengine.api.endpoint import Desk, House, Settings
+from jobengine.api.exchange import ALWAYS
 from jobengine.api.health import HEALTH, Status
 from jobengine.api.identity import check_same_site
 from jobengine.api.v1 import V1
 
 ENDPOINTS = {row.name: row for dialect in (V1, HEALTH) for row in dialect.endpoints}
-
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    # Answers are somebody's jobs, and true only now.
-    "Cache-Control": "no-store",
-}
 
 
 def create_app(house: House, settings: Settings, status: Status) -> Flask:
@@ -42,17 +38,22 @@ def use_settings(app: Flask, settings: Settings) -> None:
     app.extensions["jobengine"].settings = settings
 
 
+def _desk() -> Desk:
+    desk: Desk = current_app.extensions["jobengine"]
+    return desk
+
+
 def _admit() -> None:
     """What comes before every route."""
     g.request_id = uuid4().hex
     row = ENDPOINTS.get(request.endpoint or "")
     if row is None or not row.dialect.open:
-        check_same_site(request)
+        check_same_site(Carried(_desk(), request))
 
 
 def _mark(response: Response) -> Response:
     """What comes after every answer."""
-    response.headers.update(_HEADERS)
+    response.headers.update(ALWAYS)
     response.headers["X-Request-Id"] = g.request_id
     return response
 

@@ -1,21 +1,22 @@
-"""The endpoint table: one row a route. Knows Flask's routing, and no dialect.
+"""The endpoint table: one row a route. Knows no dialect, and not who carries requests.
 
-A route is a function of the desk and the request, and has three acts: read, call,
+A route is a function of the desk and what is asked, and has three acts: read, call,
 write. All else that there is to know about it is data in its row.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Protocol
 
-from flask import Flask, Request, Response, request
 from marshmallow import Schema
-from werkzeug.exceptions import RequestEntityTooLarge
 
+from jobengine.api.exchange import Reply
+from jobengine.api.forms import Form
 from jobengine.api.identity import Trust
 from jobengine.api.problem import Statuses
+from jobengine.doorbell import Doorbell
 from jobengine.engine import Engine
 from jobengine.store.port import Store
 
@@ -34,14 +35,27 @@ class House(Protocol):
     @property
     def store(self) -> Store: ...
     @property
+    def doorbell(self) -> Doorbell: ...
+    @property
     def room(self) -> str: ...
+
+
+class Limits(Protocol):
+    """What a request may ask for."""
+
+    @property
+    def body_bytes(self) -> int: ...
+    @property
+    def wait_seconds(self) -> int: ...
+    @property
+    def waiters_per_service(self) -> int: ...
 
 
 class Settings(Trust, Protocol):
     """What the API needs of the settings."""
 
     @property
-    def body_bytes(self) -> int: ...
+    def limits(self) -> Limits: ...
 
 
 @dataclass(slots=True)
@@ -68,7 +82,7 @@ class Lane(Enum):
     SLOW = "slow"
 
 
-Route = Callable[..., Response]
+Route = Callable[..., Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ class Endpoint:
     path: str
     lane: Lane
     statuses: tuple[int, ...]
-    body: type[Schema] | None
+    form: Form | None
     head: bool
     dialect: "Dialect"
     route: Route
@@ -88,6 +102,10 @@ class Endpoint:
     @property
     def summary(self) -> str:
         return (self.route.__doc__ or "").partition("\n")[0]
+
+    @property
+    def body(self) -> type[Schema] | None:
+        return None if self.form is None else type(self.form.schema)
 
 
 class Dialect:
@@ -111,7 +129,7 @@ class Dialect:
         *,
         statuses: tuple[int, ...],
         lane: Lane = Lane.PLAIN,
-        body: type[Schema] | None = None,
+        form: Form | None = None,
         head: bool = False,
     ) -> Callable[[Route], Route]:
         """Enter the decorated route into the table. `head`: HEAD does it no harm."""
@@ -119,53 +137,8 @@ class Dialect:
         def enter(route: Route) -> Route:
             name = f"{self.name}.{route.__name__}"
             self.endpoints.append(
-                Endpoint(name, method, path, lane, statuses, body, head, self, route)
+                Endpoint(name, method, path, lane, statuses, form, head, self, route)
             )
             return route
 
         return enter
-
-
-def read_body(desk: Desk, request: Request) -> bytes:
-    """The whole body, chunked or not.
-
-    Raises:
-        RequestEntityTooLarge: it is larger than the settings allow.
-    """
-    limit = desk.settings.body_bytes
-    refusal = RequestEntityTooLarge(
-        f"the body is larger than {limit} bytes (limits.body_bytes in config.yml)"
-    )
-    if (request.content_length or 0) > limit:
-        raise refusal
-    # Werkzeug counts a chunked body while it reads, and at its limit stops without a
-    # word. So it may read one byte too many, and that byte is what tells.
-    request.max_content_length = limit + 1
-    body = request.get_data(cache=False)
-    if len(body) > limit:
-        raise refusal
-    return body
-
-
-def mount(app: Flask, desk: Desk, rows: Mapping[str, Endpoint]) -> None:
-    """Make every row a rule of *app*."""
-    for row in rows.values():
-        app.add_url_rule(
-            row.path.replace("{", "<").replace("}", ">"),
-            endpoint=row.name,
-            view_func=_view(desk, row.route),
-            methods=[row.method],
-        )
-    for rule in app.url_map.iter_rules():
-        # Werkzeug adds HEAD to every GET; a HEAD of next would take a job and drop it.
-        if rule.methods is not None and not rows[rule.endpoint].head:
-            rule.methods.discard("HEAD")
-
-
-def _view(desk: Desk, route: Route) -> Callable[..., Response]:
-    def view(**variables: str) -> Response:
-        # The request itself, not Flask's stand-in for the one of this thread.
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        return route(desk, asked, **variables)
-
-    return view

@@ -1,11 +1,11 @@
 """Whether the daemon lives, is ready, and which it is. Shows nothing of anybody's."""
 
 from dataclasses import dataclass
-
-from flask import Request, Response
+from urllib.parse import parse_qs
 
 from jobengine._version import __version__
 from jobengine.api.endpoint import Desk, Dialect
+from jobengine.api.exchange import TEXT, Asked, Reply
 
 HEALTH = Dialect("health", open=True)
 
@@ -19,36 +19,37 @@ class Status:
 
 
 @HEALTH.endpoint("GET", "/livez", statuses=(200,), head=True)
-def livez(_desk: Desk, _request: Request) -> Response:
+def livez(_desk: Desk, _asked: Asked) -> Reply:
     """The process answers. Asks neither the disk nor a lock."""
     return _text("ok")
 
 
 @HEALTH.endpoint("GET", "/startupz", statuses=(200,), head=True)
-def startupz(_desk: Desk, _request: Request) -> Response:
+def startupz(_desk: Desk, _asked: Asked) -> Reply:
     """The file is open: before that nobody is answered."""
     return _text("ok")
 
 
 @HEALTH.endpoint("GET", "/readyz", statuses=(200, 503), head=True)
-def readyz(desk: Desk, request: Request) -> Response:
+def readyz(desk: Desk, asked: Asked) -> Reply:
     """Whether requests are taken; with `?verbose`, each check on a line."""
     ready, checks = _checks(desk)
-    lines = checks if "verbose" in request.args else []
+    lines = checks if "verbose" in parse_qs(asked.query, keep_blank_values=True) else []
     lines.append("ok" if ready else "not ready")
     return _text("\n".join(lines), 200 if ready else 503)
 
 
 @HEALTH.endpoint("GET", "/healthz", statuses=(200, 503), head=True)
-def healthz(desk: Desk, request: Request) -> Response:
+def healthz(desk: Desk, asked: Asked) -> Reply:
     """The same as /readyz, under the name that load balancers expect."""
-    return readyz(desk, request)
+    return readyz(desk, asked)
 
 
 @HEALTH.endpoint("GET", "/version", statuses=(200,), head=True)
-def version(_desk: Desk, _request: Request) -> Response:
+def version(_desk: Desk, _asked: Asked) -> Reply:
     """Which JobEngine this is."""
-    return Response(f'{{"version":"{__version__}"}}', content_type="application/json")
+    text = f'{{"version":"{__version__}"}}'
+    return Reply(200, text.encode(), "application/json")
 
 
 def _checks(desk: Desk) -> tuple[bool, list[str]]:
@@ -66,5 +67,5 @@ def _checks(desk: Desk) -> tuple[bool, list[str]]:
     return stored and not draining, lines
 
 
-def _text(text: str, status: int = 200) -> Response:
-    return Response(text + "\n", status, content_type="text/plain; charset=utf-8")
+def _text(text: str, status: int = 200) -> Reply:
+    return Reply(status, f"{text}\n".encode(), TEXT)

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
-from flask import Request
-
+from jobengine.api.exchange import Sent
 from jobengine.core.access import Caller
 from jobengine.errors import Refused
 
@@ -52,7 +51,7 @@ class Trust(Protocol):
     def hosts(self) -> tuple[str, ...]: ...
 
 
-def identify(request: Request, trust: Trust) -> Caller:
+def identify(request: Sent, trust: Trust) -> Caller:
     """The service that sends the request.
 
     Raises:
@@ -65,13 +64,13 @@ def identify(request: Request, trust: Trust) -> Caller:
     return Caller(named(request, "X-Name"))
 
 
-def named(request: Request, header: str) -> str:
+def named(request: Sent, header: str) -> str:
     """The name in *header*. Two such headers arrive joined by a comma: not a name.
 
     Raises:
         BadHeader: it is missing, empty, or not a name.
     """
-    name = request.headers.get(header, "")
+    name = request.header(header) or ""
     if not name:
         raise BadHeader(f"the header {header} is missing or empty")
     if not _NAME.fullmatch(name):
@@ -82,38 +81,38 @@ def named(request: Request, header: str) -> str:
     return name
 
 
-def check_same_site(request: Request) -> None:
+def check_same_site(request: Sent) -> None:
     """Refuse what a browser sends on behalf of a web page: no page is a service.
 
     Raises:
         CrossSite: the request carries an Origin or says that it crosses sites.
     """
-    crosses = request.headers.get("Sec-Fetch-Site") == "cross-site"
-    if crosses or "Origin" in request.headers:
+    crosses = request.header("Sec-Fetch-Site") == "cross-site"
+    if crosses or request.header("Origin") is not None:
         raise CrossSite("this API does not answer requests from web pages")
 
 
-def _check_local(request: Request, trust: Trust) -> None:
+def _check_local(request: Sent, trust: Trust) -> None:
     """X-Name alone counts on this machine only, and only for a host that it is."""
-    if _forwarded(request) or not _loopback(request.remote_addr):
+    if _forwarded(request) or not _loopback(request.peer):
         raise Unauthenticated(
             "X-Name alone is trusted from this machine only: call the daemon from "
             "the machine it runs on, without a proxy, or set auth: {mode: names} in "
             "config.yml where everybody who can reach it may be trusted"
         )
     # A page that made its own name resolve to 127.0.0.1 still says its own name here.
-    if not _ours(request.headers.get("Host", ""), trust.hosts):
+    if not _ours(request.header("Host") or "", trust.hosts):
         raise WrongHost(
             "the Host header must be localhost, an IP address, or a name listed "
             "under hosts: in config.yml"
         )
 
 
-def _forwarded(request: Request) -> bool:
+def _forwarded(request: Sent) -> bool:
     """Whether a proxy says it was there: its own address would make the world local."""
     return any(
         name.title() in _FORWARDED or name.lower().startswith("x-forwarded-")
-        for name in request.headers.keys()  # noqa: SIM118 iterating gives pairs
+        for name in request.header_names()
     )
 
 

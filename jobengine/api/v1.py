@@ -3,29 +3,26 @@
 Translates. What a job may be is core's, who may do what is the engine's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
-from threading import BoundedSemaphore
 from time import perf_counter, sleep
 from typing import Any
 
-from flask import Request, Response
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, fields, validate
+from msgspec import UNSET, Struct
 
-from jobengine.api import strict_json
-from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane, read_body
+from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane
+from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Reply, Sent, Wait
+from jobengine.api.forms import Form, Payload
 from jobengine.api.identity import BadHeader, identify, named
 from jobengine.core.access import Caller
 from jobengine.core.job import Change, Job, NewJob, State, Terms
 from jobengine.engine import Receipt
-from jobengine.errors import InvalidJob, Overloaded, Refused
+from jobengine.errors import Overloaded, Refused
 
 V1 = Dialect("v1")
-
-LEASE = "X-JobEngine-Lease"
-COMMIT = "X-JobEngine-Commit"
-_JSON = "application/json"
 
 # A job that is cancelled by another dialect can only show as failed here.
 _WORDS = {
@@ -49,19 +46,10 @@ _CHUNK_BYTES = 64 << 10
 Slices = Iterable[list[tuple[int, Job]]]
 
 
-class WrongType(Refused):
-    """The request says that its body is not JSON."""
+class BadQuery(Refused):
+    """What follows the question mark says nothing that can be used."""
 
-    code = "wrong_content_type"
-
-
-class Payload(fields.Field[bytes]):
-    """A JSON object, kept byte for byte."""
-
-    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bytes:
-        if not value.startswith(b"{"):
-            raise ValidationError("Not a JSON object.")
-        return bytes(value)
+    code = "bad_query"
 
 
 class NewBody(Schema):
@@ -87,71 +75,99 @@ class ChangeBody(Schema):
     timeout_time = fields.Integer(strict=True, validate=validate.Range(min=1))
 
 
-_NEW, _CHANGE = NewBody(), ChangeBody()
+_NEW, _CHANGE = Form(NewBody()), Form(ChangeBody())
 
 
-@V1.endpoint("GET", "/api/v1/test", statuses=(200,), head=True)
-def test(_desk: Desk, _request: Request) -> Response:
+class Head(Struct, frozen=True):
+    """What the head of a request says."""
+
+    caller: Caller
+    queue: str
+    told: bool  # it wants to know its commit
+
+
+@V1.endpoint("GET", "/api/v1/test", statuses=(200,), lane=Lane.HOT, head=True)
+def test(_desk: Desk, _asked: Asked) -> Reply:
     """The API is there. Needs no headers."""
-    return _empty(200)
+    return Reply(200)
 
 
-@V1.endpoint("PUT", "/api/v1/jobs/create", statuses=(201,), lane=Lane.HOT, body=NewBody)
-def create(desk: Desk, request: Request) -> Response:
+@V1.endpoint("PUT", "/api/v1/jobs/create", statuses=(201,), lane=Lane.HOT, form=_NEW)
+def create(desk: Desk, asked: Asked) -> Reply:
     """Queue a job."""
-    caller, queue = _asked(desk, request)
-    body = _members(desk, request)
-    desk.engine.check(caller, queue)
-    receipt = Receipt()
-    job = desk.engine.enqueue(caller, queue, _new_job(body), receipt=receipt)
-    return _told(request, receipt, _json(render(job), 201))
+    head, receipt = asked.once(read_head), Receipt()
+    check = partial(desk.engine.check, head.caller, head.queue)
+    new = _new_job(asked.body(_NEW, check=check))
+    job = desk.engine.enqueue(head.caller, head.queue, new, receipt=receipt)
+    return Reply(201, render(job), JSON, receipt=_told(head, receipt))
 
 
-@V1.endpoint("GET", "/api/v1/jobs/next", statuses=(200, 204), lane=Lane.HOT)
-def next_job(desk: Desk, request: Request) -> Response:
-    """Take the next job; 204 when the queue has none."""
-    caller, queue = _asked(desk, request)
-    receipt = Receipt()
+@V1.endpoint("GET", "/api/v1/jobs/next", statuses=(200, 204, 429), lane=Lane.HOT)
+def next_job(desk: Desk, asked: Asked) -> Reply:
+    """Take the next job; 204 when the queue has none.
+
+    `Prefer: wait=N` or `?wait=N` waits for one, N seconds at most.
+    """
+    head, seconds, receipt = asked.once(read_head), asked.once(read_wait), Receipt()
+    caller, queue = head.caller, head.queue
     taken = desk.engine.claim(caller, queue, receipt=receipt)
     if not taken:
-        return _empty(204)
-    return _told(request, receipt, _leased(_json(render(taken[0])), taken[0]))
+        wait = Wait(queue, caller.name, seconds) if seconds else None
+        return Reply(204, wait=wait)
+    return Reply(
+        200,
+        render(taken[0]),
+        JSON,
+        _leased(taken[0]),
+        receipt=_told(head, receipt),
+        undo=partial(desk.engine.take_back, taken),
+    )
 
 
 @V1.endpoint("GET", "/api/v1/jobs", statuses=(200, 204, 429), lane=Lane.SLOW, head=True)
-def jobs(desk: Desk, request: Request) -> Response:
+def jobs(desk: Desk, asked: Asked) -> Reply:
     """List the queue's jobs, all or those that X-Status-Filter names."""
-    caller, queue = _asked(desk, request)
-    words = _filter(request)
-    with ExitStack() as stack:
-        stack.enter_context(_place(desk.listings))
-        listing = desk.engine.listing(caller, queue)
-        # The place is given up when the client has read it all, or has gone away.
-        return _streamed(_paced(_rendered(listing, words)), stack)
+    head = asked.once(read_head)
+    words = _filter(asked)
+    if not desk.listings.acquire(blocking=False):
+        raise Overloaded(f"{LISTINGS_MAX} listings are under way: try again soon")
+    # The place is given up when the client has read it all, or has gone away.
+    give_up = desk.listings.release
+    try:
+        listing = desk.engine.listing(head.caller, head.queue)
+        members = _paced(_rendered(listing, words))
+        first = next(members, None)
+    except BaseException:
+        give_up()
+        raise
+    if first is None:
+        give_up()
+        return Reply(204)
+    rest = (b"," + chunk for chunk in members)
+    return Reply(200, chain((b"{" + first,), rest, (b"}",)), JSON, on_close=give_up)
 
 
-@V1.endpoint(
-    "POST", "/api/v1/jobs/{uid}", statuses=(200,), lane=Lane.HOT, body=ChangeBody
-)
-def update(desk: Desk, request: Request, uid: str) -> Response:
+@V1.endpoint("POST", "/api/v1/jobs/{uid}", statuses=(200,), lane=Lane.HOT, form=_CHANGE)
+def update(desk: Desk, asked: Asked, uid: str) -> Reply:
     """Change a job, or say how its work went."""
-    caller, queue = _asked(desk, request)
-    desk.engine.check(caller, queue)
-    change = _change(_members(desk, request))
-    lease = request.headers.get(LEASE)
-    receipt = Receipt()
-    job = desk.engine.update(caller, queue, uid, change, lease=lease, receipt=receipt)
-    held = job if change.state is State.INPROGRESS else None
-    return _told(request, receipt, _leased(_empty(200), held))
+    head = asked.once(read_head)
+    desk.engine.check(head.caller, head.queue)
+    change, receipt = _change(asked.body(_CHANGE)), Receipt()
+    job = desk.engine.update(
+        *(head.caller, head.queue, uid, change),
+        lease=asked.header(LEASE),
+        receipt=receipt,
+    )
+    held = _leased(job) if change.state is State.INPROGRESS else ()
+    return Reply(200, headers=held, receipt=_told(head, receipt))
 
 
-@V1.endpoint("DELETE", "/api/v1/jobs/{uid}", statuses=(204,))
-def delete(desk: Desk, request: Request, uid: str) -> Response:
+@V1.endpoint("DELETE", "/api/v1/jobs/{uid}", statuses=(204,), lane=Lane.HOT)
+def delete(desk: Desk, asked: Asked, uid: str) -> Reply:
     """Delete a job, whatever its state."""
-    caller, queue = _asked(desk, request)
-    receipt = Receipt()
-    desk.engine.delete(caller, queue, uid, receipt=receipt)
-    return _told(request, receipt, _empty(204))
+    head, receipt = asked.once(read_head), Receipt()
+    desk.engine.delete(head.caller, head.queue, uid, receipt=receipt)
+    return Reply(204, receipt=_told(head, receipt))
 
 
 def render(job: Job) -> bytes:
@@ -170,14 +186,40 @@ def render(job: Job) -> bytes:
     )
 
 
-def _asked(desk: Desk, request: Request) -> tuple[Caller, str]:
-    """Who asks, and of which queue."""
-    return identify(request, desk.settings), named(request, "X-Queue")
+def read_head(desk: Desk, sent: Sent) -> Head:
+    """Who asks, of which queue, and how.
+
+    Raises:
+        Refused: it does not say, or not who may be believed.
+    """
+    return Head(
+        identify(sent, desk.settings),
+        named(sent, "X-Queue"),
+        sent.header(COMMIT) is not None,
+    )
 
 
-def _filter(request: Request) -> frozenset[str]:
+_PREFER_WAIT = re.compile(
+    r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
+)
+_QUERY_WAIT = re.compile(r"(?:^|&)wait=([^&]*)")
+
+
+def read_wait(desk: Desk, sent: Sent) -> int:
+    """How many seconds to wait for a job. A preference not understood is none (RFC
+    7240); a query that makes no sense is a mistake."""
+    most = desk.settings.limits.wait_seconds
+    if found := _QUERY_WAIT.search(sent.query):
+        if not re.fullmatch("[0-9]{1,9}", found[1]):
+            raise BadQuery("?wait= must be a number of whole seconds")
+        return min(int(found[1]), most)
+    found = _PREFER_WAIT.search(sent.header("Prefer") or "")
+    return min(int(found[1]), most) if found else 0
+
+
+def _filter(sent: Sent) -> frozenset[str]:
     """The state words to be listed."""
-    word = request.headers.get("X-Status-Filter")
+    word = sent.header("X-Status-Filter")
     if not word:
         return frozenset(_STATES)
     if word not in _STATES:
@@ -213,91 +255,33 @@ def _paced(chunks: Iterator[bytes]) -> Iterator[bytes]:
         began = perf_counter()
 
 
-def _streamed(chunks: Iterator[bytes], stack: ExitStack) -> Response:
-    """The chunks as one object, or 204. What *stack* holds lasts as long as that."""
-    first = next(chunks, None)
-    if first is None:
-        return _empty(204)
-    rest = (b"," + chunk for chunk in chunks)
-    response = _json(chain((b"{" + first,), rest, (b"}",)))
-    response.call_on_close(stack.pop_all().close)
-    return response
+def _new_job(body: Any) -> NewJob:
+    return NewJob(
+        body.content,
+        priority=body.priority,
+        valid_for_ms=body.valid_for * 1000,
+        terms=_TERMS,
+    )
 
 
-def _members(desk: Desk, request: Request) -> dict[str, bytes]:
-    """The members of the body; JSON where a type is named, D24."""
-    kinds = [
-        request.headers.get(header, "").partition(";")[0].strip().lower()
-        for header in ("Content-Type", "X-Content-Type")
-    ]
-    if any(kinds) and _JSON not in kinds:
-        raise WrongType(f"the body must be JSON: send Content-Type: {_JSON}")
-    return strict_json.members(read_body(desk, request))
-
-
-def _loaded(schema: Schema, members: Mapping[str, bytes]) -> dict[str, Any]:
-    """The members that *schema* knows, in its shape."""
-    values = {
-        name: text if isinstance(field, Payload) else strict_json.value(text)
-        for name, text in members.items()
-        if (field := schema.fields.get(name))
-    }
-    try:
-        loaded: dict[str, Any] = schema.load(values)
-    except ValidationError as error:
-        raise InvalidJob(
-            *((name, " ".join(why)) for name, why in error.messages_dict.items())
-        ) from None
-    return loaded
-
-
-def _new_job(members: Mapping[str, bytes]) -> NewJob:
-    body = _loaded(_NEW, members)
-    valid_for_ms = body.pop("valid_for") * 1000
-    return NewJob(**body, valid_for_ms=valid_for_ms, terms=_TERMS)
-
-
-def _change(members: Mapping[str, bytes]) -> Change:
-    body = _loaded(_CHANGE, members)
-    timeout_time = body.get("timeout_time")
+def _change(body: Any) -> Change:
+    timeout_time = _set(body.timeout_time)
     return Change(
-        state=_STATES.get(body.get("status", "")),
-        priority=body.get("priority"),
-        content=body.get("content"),
+        state=_STATES.get(_set(body.status) or ""),
+        priority=_set(body.priority),
+        content=_set(body.content),
         expires_at=timeout_time and timeout_time * 1000 + _LAST_MS,
     )
 
 
-def _json(body: bytes | Iterable[bytes], status: int = 200) -> Response:
-    return Response(body, status, content_type=f"{_JSON}; charset=utf-8")
+def _set(value: Any) -> Any:
+    return None if value is UNSET else value
 
 
-def _empty(status: int) -> Response:
-    response = Response(status=status)
-    # Nothing has no type; the framework would call it HTML.
-    del response.headers["Content-Type"]
-    return response
+def _leased(job: Job) -> tuple[tuple[str, str], ...]:
+    return () if job.lease is None else ((LEASE, job.lease.token),)
 
 
-def _leased(response: Response, job: Job | None) -> Response:
-    if job is not None and job.lease is not None:
-        response.headers[LEASE] = job.lease.token
-    return response
-
-
-def _told(request: Request, receipt: Receipt, response: Response) -> Response:
+def _told(head: Head, receipt: Receipt) -> Receipt | None:
     """The commit, for those who ask: it counts everybody's, so it is not for all."""
-    if COMMIT in request.headers and receipt.commit is not None:
-        response.headers[COMMIT] = "{}.{}".format(*receipt.commit)
-    return response
-
-
-@contextmanager
-def _place(listings: BoundedSemaphore) -> Iterator[None]:
-    """One of the places for listings, while it is used."""
-    if not listings.acquire(blocking=False):
-        raise Overloaded(f"{LISTINGS_MAX} listings are under way: try again soon")
-    try:
-        yield
-    finally:
-        listings.release()
+    return receipt if head.told else None

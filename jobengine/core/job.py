@@ -37,11 +37,15 @@ class Terms(Struct, frozen=True, gc=False):
 
 
 class Lease(Struct, frozen=True, gc=False):
-    """The right to report on a job: a token, who holds it, until when (ms)."""
+    """The right to report on a job: a token, who holds it, until when and since when.
+
+    A heartbeat moves `until` (ms) and leaves `since` (ms), when the run began.
+    """
 
     token: str
     holder: str
     until: int
+    since: int
 
 
 class Job(Struct, frozen=True, gc=False):

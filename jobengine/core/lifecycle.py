@@ -82,7 +82,7 @@ def claim(job: Job, *, now: int, token: str, holder: str, rules: QueueRules) -> 
         job,
         state=State.INPROGRESS,
         attempt=job.attempt + 1,
-        lease=Lease(token, holder, now + _lease_ms(job, rules)),
+        lease=Lease(token, holder, now + _lease_ms(job, rules), now),
         updated_at=now,
     )
 
@@ -176,7 +176,7 @@ def enter(
         return _requeued(job, now, attempt=0)
     if state in FINISHED:
         return _finished(job, state, now, rules)
-    lease = Lease(token, holder, now + _lease_ms(job, rules))
+    lease = Lease(token, holder, now + _lease_ms(job, rules), now)
     return replace(_requeued(job, now, attempt=1), state=state, lease=lease)
 
 

@@ -17,15 +17,14 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 
+from jobengine.daemon.keeper import TOLD
 from jobengine.daemon.settings import Settings
-from jobengine.daemon.worker import TOLD, Worker
 
 # Stopping takes 10 s at most: the worker drains for five of them and closes the file.
 STOP_S = 9
 THREADS = 8
 # An idle connection costs a descriptor, and 1024 are what a process gets by default.
 CONNECTIONS = 900
-IDLE_S = 75
 
 # How a worker ends that another one would not do better than.
 FINAL = frozenset({1, 65, 69, 74, 75, 77, 78})
@@ -53,17 +52,24 @@ class _Application(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
-        for key, value in _gunicorn_settings().items():
+        for key, value in _gunicorn_settings(self.settings).items():
             self.cfg.set(key, value)
 
 
-def _gunicorn_settings() -> dict[str, object]:
+# The worker classes, by `server` in config.yml; only the one that is used is loaded.
+WORKERS = {
+    "loop": "jobengine.daemon.worker.LoopWorker",
+    "gthread": "jobengine.daemon.threads.ThreadsWorker",
+}
+
+
+def _gunicorn_settings(settings: Settings) -> dict[str, object]:
     return {
         "workers": 1,  # one process owns the file
-        "worker_class": Worker,
+        "worker_class": WORKERS[settings.server],
         "threads": THREADS,
         "worker_connections": CONNECTIONS,
-        "keepalive": IDLE_S,
+        "keepalive": settings.limits.idle_seconds,
         "timeout": 0,  # no watchdog may kill the owner of a file in a slow sync
         "graceful_timeout": STOP_S,
         "limit_request_line": 4094,

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import (
+    Schema,
+    ValidationError,
+    fields,
+    missing,
+    post_load,
+    validate,
+    validates_schema,
+)
 from marshmallow.exceptions import SCHEMA
 
 from jobengine.daemon.strict_yaml import Path
@@ -19,6 +27,19 @@ MINUTES_MAX = 10 * 366 * 24 * 60
 BODY_BYTES_MIN = 1024
 # Half of what one frame of the file holds: a job must always fit into a frame.
 BODY_BYTES_MAX = 8 * 1024 * 1024
+# A few small requests beside the largest body that is taken by default.
+BUFFERED_BYTES = 2 * 1024 * 1024
+# Eight of the largest bodies: what one connection may hold is memory, many times over.
+BUFFERED_BYTES_MAX = 8 * BODY_BYTES_MAX
+# One connection at its limit must not use up what there is for all.
+INFLIGHT_BYTES_MIN = BUFFERED_BYTES_MAX
+INFLIGHT_BYTES_MAX = 16 << 30
+# What the kernel gives one process, unless it was told otherwise (fs.nr_open).
+CONNECTIONS_MAX = 1024 * 1024
+# An hour: whatever is between a client and the daemon has given up long before.
+SECONDS_MAX = 3600
+# Everybody else waits while the requests of one connection are worked on.
+PIPELINE_MAX = 1024
 
 NAME = re.compile(r"(?! )[A-Za-z0-9_.:@ -]{1,255}(?<! )")
 WRONG_NAME = "must be 1 to 255 of A-Z a-z 0-9 _ . : @ - and inner spaces"
@@ -138,7 +159,7 @@ def _fault(text: object, pattern: re.Pattern[str], wrong: str) -> str | None:
     return None if pattern.fullmatch(text) else wrong
 
 
-def _whole(least: int, most: int, default: int) -> fields.Integer:
+def _whole(least: int, most: int, default: object = missing) -> fields.Integer:
     wrong = f"must be a whole number from {least} to {most}"
     return fields.Integer(
         strict=True,
@@ -209,12 +230,39 @@ class _Auth(_Section):
 
 class _Limits(_Section):
     body_bytes = _whole(BODY_BYTES_MIN, BODY_BYTES_MAX, 1024 * 1024)
+    connections = _whole(1, CONNECTIONS_MAX, 20_000)
+    connections_per_address = _whole(1, CONNECTIONS_MAX, 4096)
+    waiters_per_service = _whole(1, CONNECTIONS_MAX, 10_000)
+    wait_seconds = _whole(0, SECONDS_MAX, 60)
+    read_seconds = _whole(1, SECONDS_MAX, 10)
+    header_seconds = _whole(1, SECONDS_MAX, 5)
+    idle_seconds = _whole(1, SECONDS_MAX, 75)
+    pipeline = _whole(1, PIPELINE_MAX, 32)
+    buffered_bytes = _whole(BODY_BYTES_MIN, BUFFERED_BYTES_MAX)
+    inflight_bytes = _whole(INFLIGHT_BYTES_MIN, INFLIGHT_BYTES_MAX, 256 << 20)
+
+    @validates_schema
+    def _must_hold_a_body(self, limits: dict[str, int], **_: Any) -> None:
+        """Refuse a limit under which a body that is allowed could never arrive."""
+        body_bytes = limits["body_bytes"]
+        if limits.get("buffered_bytes", body_bytes) < body_bytes:
+            wrong = f"must be at least limits.body_bytes, {body_bytes}"
+            raise ValidationError(wrong, "buffered_bytes")
+
+    @post_load
+    def _fit(self, limits: dict[str, int], **_: Any) -> dict[str, int]:
+        """Let buffered_bytes, where it is not given, grow with body_bytes."""
+        limits.setdefault("buffered_bytes", max(BUFFERED_BYTES, limits["body_bytes"]))
+        return limits
 
 
 class _Config(_Section):
     version = _Version(load_default=1)
     port = _whole(1, 65535, 6010)
     host = _text(ADDRESS, "must be a host name or address", load_default="127.0.0.1")
+    server = _text(
+        re.compile("loop|gthread"), "must be loop or gthread", load_default="loop"
+    )
     job_keep_minutes = _whole(0, MINUTES_MAX, 60)
     job_timeout_minutes = _whole(1, MINUTES_MAX, 10)
     queues = _Queues(load_default=dict)

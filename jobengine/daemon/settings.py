@@ -19,7 +19,7 @@ CONFIG_PATH = "/jobengine/config.yml"
 DB_PATH = "/jobengine/database.queuedb"
 MINUTE_MS = 60_000
 # The settings that only a start can change.
-AT_START = ("host", "port")
+AT_START = ("host", "port", "server")
 # Enough to mend a file by; a file of another kind would fill the screen.
 MISTAKES_SHOWN = 100
 
@@ -28,6 +28,26 @@ LOG_LEVELS: Mapping[str, LogLevel] = {"release": "info", "debug": "debug"}
 
 # What to do where there is no config file.
 Missing = Literal["write", "assume", "refuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is taken, from how many, and for how long: `limits` of config.yml.
+
+    docs/reference/configuration.md says what happens over each.
+    """
+
+    body_bytes: int
+    connections: int
+    connections_per_address: int
+    waiters_per_service: int
+    wait_seconds: int
+    read_seconds: int
+    header_seconds: int
+    idle_seconds: int
+    pipeline: int
+    buffered_bytes: int
+    inflight_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +60,7 @@ class Settings:
 
     port: int
     host: str
+    server: Literal["loop", "gthread"]
     db_path: Path
     config_path: Path
     secret: bytes = field(repr=False)
@@ -47,12 +68,17 @@ class Settings:
     rules: Rulebook
     auth_mode: Literal["names"] | None
     hosts: tuple[str, ...]
-    body_bytes: int
+    limits: Limits
     log_level: LogLevel
     dev: bool
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     effective: Mapping[str, Any]
+
+    @property
+    def body_bytes(self) -> int:
+        """The largest request body."""
+        return self.limits.body_bytes
 
 
 def environment() -> Mapping[str, str]:
@@ -124,6 +150,7 @@ def _load(
     return Settings(
         port=values["port"],
         host=values["host"],
+        server=values["server"],
         db_path=paths["DB_PATH"],
         config_path=paths["CONFIG_PATH"],
         secret=secrets.secret,
@@ -131,7 +158,7 @@ def _load(
         rules=_rulebook(values),
         auth_mode=auth_mode,
         hosts=tuple(host.lower() for host in values["hosts"]),
-        body_bytes=values["limits"]["body_bytes"],
+        limits=Limits(**values["limits"]),
         log_level=level,
         dev=dev,
         notes=(*path_notes, *notes),

@@ -1,210 +1,138 @@
-"""The worker: the process that owns the file, from opening it to closing it.
+"""The worker of `server: loop`, the default: an event loop that owns every socket.
 
-Knows in which order a house comes up and goes down; gunicorn's threads do the serving.
+uvloop and llhttp (httptools) do the reading, Turns the rest. An idle, slow or waiting
+client costs memory and no thread.
 """
 
-import json
-import os
+import asyncio
+import gc
 import signal
-from functools import partial
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import structlog
-from flask import Flask
-from gunicorn import util
-from gunicorn.http import errors as http
-from gunicorn.workers.gthread import ThreadWorker
-from msgspec.structs import asdict
+import uvloop
+from gunicorn.sock import ssl_context
+from gunicorn.workers.base import Worker
 
-from jobengine.api.app import create_app, use_settings
-from jobengine.api.health import Status
-from jobengine.build import House, open_house
-from jobengine.daemon import reload
-from jobengine.daemon.clock import SystemClock
-from jobengine.daemon.compactor import Compacting
-from jobengine.daemon.exits import exit_code
-from jobengine.daemon.reload import Reloader
-from jobengine.daemon.settings import Settings
-from jobengine.daemon.sweeper import Sweeper
-from jobengine.errors import JobEngineError, StoreFailed
-from jobengine.store.journal.disk import OsDisk
+from jobengine.api.app import ENDPOINTS
+from jobengine.api.lane import HotLane
+from jobengine.daemon.connection import Connection
+from jobengine.daemon.keeper import BROKE_OFF, DRAIN_S, TOLD, Keeper, leave
+from jobengine.daemon.serve import connections_possible
+from jobengine.daemon.settings import Limits, Settings
+from jobengine.daemon.turns import Turns
+from jobengine.daemon.wire import Wire
+from jobengine.daemon.wsgi import Gateway
 
-# How long requests under way may take to end once we were told to stop. What is left of
-# the 10 s of a stop is for the sweeper's batch and the last sync.
-DRAIN_S = 5
-
-IO_ERROR, BUG = 74, 1
-# Any code that the parent does not take as final: another worker may do better.
-BROKE_OFF = 70
-
-# The signals that mean something to a worker. The parent holds them back over the fork.
-TOLD = (
-    *(signal.SIGHUP, signal.SIGUSR1),
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT),
-)
-
-# What gunicorn's parser refuses -> the status; the first that fits.
-# In our own words: those of http.HTTPStatus differ from one Python to the next.
-REFUSED = {
-    http.LimitRequestLine: (414, "URI too long"),
-    http.LimitRequestHeaders: (431, "Request header fields too large"),
-    http.ExpectationFailed: (417, "Expectation failed"),
-    http.UnsupportedTransferCoding: (501, "Not implemented"),
-    http.ParseException: (400, "Bad request"),
-    Exception: (500, "Internal server error"),
-}
+# How often we look whether the parent is still there: an orphan would hold the port.
+PARENT_S = 1.0
+# A collection of garbage walks over what is not a job, and there is little of that.
+GARBAGE = (50_000, 20, 100)
 
 log = structlog.get_logger()
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """Opens the house after the fork, serves, and closes it before it ends."""
+class LoopWorker(Keeper, Worker):  # type: ignore[misc]
+    """Serves with an event loop."""
 
-    _house: House
-    _sweeper: Sweeper
-    _reloader: Reloader
-    _compacting: Compacting
-    _exit_code = 0
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._status = Status()
+    _turns: Turns
 
     def init_signals(self) -> None:
-        super().init_signals()
-        signal.signal(signal.SIGHUP, self.handle_reload)
-        # Ctrl-C reaches us directly, and the parent sends TERM: both mean drain.
-        signal.signal(signal.SIGINT, self.handle_exit)
-        signal.signal(signal.SIGQUIT, self.handle_exit)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
-
-    def handle_reload(self, _signal: int, _frame: object) -> None:
-        # Through the main loop: a signal may come while this thread holds a lock.
-        self.method_queue.defer(lambda: self._reloader.ask())
-
-    def handle_usr1(self, _signal: int, _frame: object) -> None:
-        self.method_queue.defer(lambda: self._compacting.ask())
-
-    def handle_exit(self, sig: int, frame: object) -> None:
-        self._status.draining = True
-        super().handle_exit(sig, frame)
-
-    def is_parent_alive(self) -> bool:
-        if not super().is_parent_alive():
-            log.error("the parent process is gone: stopping")
-            self.handle_exit(signal.SIGTERM, None)
-        return bool(self.alive)
-
-    def load_wsgi(self) -> None:
-        """Bring the house up. Where it cannot be: one line says why, and we end."""
-        try:
-            self.wsgi = self._open()
-        except JobEngineError as error:
-            log.error("cannot start", code=error.code, detail=str(error))
-            _leave(exit_code(error))
-        except Exception:
-            log.exception("cannot start", code="bug")
-            _leave(BUG)
+        """Those that mean something come through the loop, and are held back until it
+        runs. The parent's handlers are not for us."""
+        for number in (signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGCHLD, signal.SIGWINCH):
+            signal.signal(number, signal.SIG_DFL)
 
     def run(self) -> None:
         """Serve until told to stop, then take the house down in order."""
-        log.info("ready", pid=os.getpid())
-        # gunicorn drains for this long; the arbiter, which waits longer, has its own.
-        self.cfg.set("graceful_timeout", DRAIN_S)
         try:
-            super().run()
+            self._loop.run_until_complete(self._serve())
         except Exception:  # the outermost loop of this process
             log.exception("serving broke off", code="bug")
             self._exit_code = BROKE_OFF
-        self._close()
-        _leave(self._exit_code)
-
-    def _open(self) -> Flask:
-        # Not the parent's settings: they may be days old by now.
-        seen = reload.read(self.app.settings.config_path)
-        settings = self.app.load_settings()
-        clock = SystemClock()
-        self._house = open_house(
-            db_path=settings.db_path,
-            secret=settings.secret,
-            previous=settings.secret_previous,
-            rules=settings.rules,
-            clock=clock,
-            on_failure=self._fail,
-        )
-        _tell_how(self._house, OsDisk(settings.db_path).doubtful())
-        app = create_app(self._house, settings, self._status)
-        self._sweeper = Sweeper(self._house.upkeep, self._house.store, clock)
-        self._reloader = Reloader(
-            settings,
-            seen=seen,
-            load=self.app.load_settings,
-            apply=partial(self._apply, app),
-            status=self._status,
-        )
-        assert self._house.compactor is not None
-        self._compacting = Compacting(self._house.compactor)
-        self._sweeper.start()
-        self._reloader.start()
-        self._compacting.start()
-        return app
-
-    def _apply(self, app: Flask, settings: Settings) -> None:
-        self._house.upkeep.reconfigure(settings.rules)
-        use_settings(app, settings)
-
-    def _fail(self, error: BaseException) -> None:
-        """A write or a sync has failed: those who wait are told, then we end."""
-        log.critical("storage failed", code=StoreFailed.code, detail=str(error))
-        self._exit_code = IO_ERROR
-        # A worker that is stopping anyway has no main loop left to tell.
-        if self.alive:
-            self.method_queue.defer(self.handle_exit, signal.SIGTERM, None)
-
-    def _close(self) -> None:
-        self._reloader.stop()
-        self._compacting.stop()
-        self._sweeper.stop()
         self._house.close()
+        leave(self._exit_code)
 
-    def handle_error(self, _req: Any, client: Any, _addr: Any, exc: Exception) -> None:
-        """Answer what never became a request. Its bytes are not for the log."""
-        refused = next(at for kind, at in REFUSED.items() if isinstance(exc, kind))
-        log.debug("not a request", status=refused[0], error=type(exc).__name__)
-        util.write_nonblock(client, _problem(*refused))
+    def _open(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._ended = asyncio.Event()
+        super()._open()
+        gc.freeze()
+        gc.set_threshold(*GARBAGE)
+
+    def _soon(self, call: Callable[[], Any]) -> None:
+        self._loop.call_soon_threadsafe(call)
+
+    def _stop_serving(self) -> None:
+        self._status.draining = True
+        self.alive = False
+        self._ended.set()
+
+    async def _serve(self) -> None:
+        self._turns = self._make_turns()
+        context = ssl_context(self.cfg) if self.cfg.is_ssl else None
+        servers = [
+            await self._loop.create_server(
+                lambda: Connection(self._turns),
+                sock=listener.sock,
+                ssl=context,
+                ssl_handshake_timeout=context and self._settings.limits.header_seconds,
+                backlog=self.cfg.backlog,
+            )
+            for listener in self.sockets
+        ]
+        self._listen_to_signals()
+        log.info("ready", pid=self.pid, server="loop")
+        while self.is_parent_alive():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), PARENT_S)
+        for server in servers:
+            server.close()
+        await self._turns.drain(DRAIN_S)
+        # Their last transactions are committed by us: they must not hold up the loop.
+        await self._loop.run_in_executor(None, self._stop_chores)
+        self._turns.close()
+
+    def _make_turns(self) -> Turns:
+        desk = self._flask.extensions["jobengine"]
+        settings = self._settings
+        return Turns(
+            self._loop,
+            store=self._house.store,
+            doorbell=self._house.doorbell,
+            lane=HotLane(desk, ENDPOINTS.values()),
+            gateway=Gateway(
+                self._flask,
+                (settings.host, str(settings.port)),
+                "https" if self.cfg.is_ssl else "http",
+            ),
+            wire=Wire(),
+            limits=_possible(settings.limits),
+            broken=self._break_off,
+        )
+
+    def _listen_to_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            self._loop.add_signal_handler(number, self._stop_serving)
+        self._loop.add_signal_handler(signal.SIGHUP, self._ask_reload)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._ask_compact)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
+
+    def _apply(self, settings: Settings) -> None:
+        super()._apply(settings)
+        limits = _possible(settings.limits)
+        self._soon(lambda: setattr(self._turns, "limits", limits))
+
+    def _break_off(self) -> None:
+        """What was answered last nobody knows: another worker starts from the file."""
+        leave(BROKE_OFF)
 
 
-def _tell_how(house: House, doubtful: str | None) -> None:
-    """Log in what state the file was found, and on what."""
-    log.info("database open", found=house.opened)
-    if doubtful is not None:
-        log.warning("the file system may not keep its promises", kind=doubtful)
-    if house.torn is not None:
-        log.warning("dropped a commit that nobody was told of", **asdict(house.torn))
-
-
-def _problem(status: int, title: str) -> bytes:
-    code = title.lower().replace(" ", "_")
-    body = {
-        "type": "/problems/" + code.replace("_", "-"),
-        "title": title,
-        "status": status,
-        "detail": "what was sent is not a request that this server takes",
-        "code": code,
-    }
-    text = json.dumps(body)
-    return (
-        f"HTTP/1.1 {status} {title}\r\n"
-        "Connection: close\r\n"
-        "Content-Type: application/problem+json\r\n"
-        f"Content-Length: {len(text)}\r\n\r\n{text}"
-    ).encode("ascii")
-
-
-def _leave(code: int) -> None:
-    """End the process now.
-
-    Not by way of the interpreter's end: that would wait for a thread whose client never
-    finishes its request.
-    """
-    os._exit(code)
+def _possible(limits: Limits) -> Limits:
+    """The limits, with as many connections as the process can have."""
+    return replace(limits, connections=connections_possible(limits.connections))

@@ -50,9 +50,8 @@ class ReadyIndex:
             lane.gone(self._jobs)
 
     def take(self, now: int, limit: int) -> list[Job]:
-        """The first *limit* claimable jobs; they stay here until they change."""
-        if self._waiting:
-            self.wake(now)
+        """The first *limit* jobs that were claimable at the last `wake`; they stay here
+        until they change."""
         mask = self._mask
         found: list[Job] = []
         while mask and len(found) < limit:
@@ -70,12 +69,16 @@ class ReadyIndex:
             heappop(self._waiting)
         return self._waiting[0][0] if self._waiting else None
 
-    def wake(self, now: int) -> None:
-        """Make claimable what was scheduled for an instant that has passed."""
+    def wake(self, now: int) -> bool:
+        """Make claimable what was scheduled for an instant that has passed; True when
+        there was any."""
+        woken = False
         while self._waiting and self._waiting[0][0] <= now:
             job = heappop(self._waiting)[2]
             if _is_current(self._jobs, job):
                 self.push(job, now)
+                woken = True
+        return woken
 
 
 class _Lane:

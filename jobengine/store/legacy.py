@@ -189,7 +189,8 @@ def _expires_at(old: _OldJob) -> int | None:
 def _lease(updated_at: int, terms: Terms, rules: QueueRules) -> Lease:
     # They did not note who took a job. A name that nobody can have: a writer settles
     # the job, as it did there, or its time runs out.
-    return Lease(new_uid(), "", updated_at + (terms.lease_ms or rules.lease_ms))
+    until = updated_at + (terms.lease_ms or rules.lease_ms)
+    return Lease(new_uid(), "", until, updated_at)
 
 
 def _check_uids(jobs: Iterable[Job]) -> None:

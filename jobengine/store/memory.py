@@ -20,6 +20,7 @@ from jobengine.store.port import (
     TRANSACTION_BYTES_MAX,
     Change,
     Clock,
+    Committer,
     Journal,
     R,
     Record,
@@ -150,6 +151,9 @@ class MemoryStore:
         self.clock = clock
         self.journal = journal
         self.alarm: Callable[[], None] | None = None
+        self.bell: Callable[[str], None] | None = None
+        self.listener: Callable[[list[Change], int], None] | None = None
+        self.turning: int | None = None  # the thread that commits by turns
         self.now = 0
 
     @property
@@ -171,16 +175,47 @@ class MemoryStore:
         with self.lock:
             self.alarm = alarm
 
+    def set_bell(self, bell: Callable[[str], None]) -> None:
+        """Call *bell* with a queue that has got a claimable job."""
+        with self.lock:
+            self.bell = bell
+
+    def listen(self, listener: Callable[[list[Change], int], None]) -> None:
+        """Call *listener* with what was changed, and an instant, once it is durable."""
+        self.listener = listener
+        if self.journal is not None:
+            self.journal.listen(lambda changes, _size, _s: listener(changes, self.now))
+
+    def take_turns(self, wake: Callable[[], None]) -> Committer:
+        """Let the calling thread commit by turns. See port.Store."""
+        self.turning = threading.get_ident()
+        if self.journal is None:
+            return _Nothing()
+        self.journal.take_over(wake)
+        return self.journal
+
     def close(self) -> None:
         """Make everything durable and let go of the file."""
         if self.journal is not None:
             self.journal.close()
 
 
+class _Nothing:
+    """Commits nothing: there is no journal."""
+
+    def commit(self) -> float | None:
+        return None
+
+    def tend(self) -> None: ...
+
+
 class MemoryTransaction:
     """One block under the store's lock. Not to be kept or shared."""
 
-    __slots__ = ("_alarm", "_changes", "_rows", "_size", "_store", "commit", "now")
+    __slots__ = (
+        *("_alarm", "_changes", "_claimable", "_rows", "_size", "_store"),
+        *("now", "ticket"),
+    )
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -188,8 +223,9 @@ class MemoryTransaction:
         self._changes: list[Change] = []
         self._size = 0
         self._alarm = False
+        self._claimable: list[str] = []  # queues that have got work
         self.now = 0
-        self.commit: tuple[int, int] | None = None
+        self.ticket: Ticket | None = None
 
     def __enter__(self) -> "MemoryTransaction":
         store = self._store
@@ -211,13 +247,17 @@ class MemoryTransaction:
     ) -> None:
         store = self._store
         try:
-            ticket = self._leave(undo=kind is not None)
+            ticket = self.ticket = self._leave(undo=kind is not None)
         finally:
             store.lock.release()
-        if ticket is not None:
-            self.commit = ticket.wait()
+        # Whoever is woken by these has an answer that waits for this commit too.
+        if self._claimable and store.bell is not None:
+            for queue in set(self._claimable):
+                store.bell(queue)
         if self._alarm and store.alarm is not None:
             store.alarm()
+        if ticket is not None and threading.get_ident() != store.turning:
+            ticket.wait()
 
     def _leave(self, *, undo: bool) -> Ticket | None:
         journal = self._store.journal
@@ -225,6 +265,8 @@ class MemoryTransaction:
             self._undo()
         elif self._changes and journal is not None:
             return journal.stage(self._changes, self._size)
+        elif self._changes and self._store.listener is not None:
+            self._store.listener(self._changes, self.now)
         return None if journal is None else journal.pending()
 
     def get(self, queue: str, uid: str) -> Job | None:
@@ -262,12 +304,17 @@ class MemoryTransaction:
     def ready(self, queue: str, limit: int) -> list[Job]:
         """The queue's first *limit* claimable jobs, in order (law 4)."""
         shelf = self._rows.shelves.get(queue)
-        return [] if shelf is None else shelf.ready.take(self.now, limit)
+        if shelf is None:
+            return []
+        if shelf.ready.wake(self.now):
+            self._claimable.append(queue)
+        return shelf.ready.take(self.now, limit)
 
     def due(self, limit: int) -> list[Job | Record]:
         """Up to *limit* jobs and records that time has changed, earliest first."""
-        for shelf in self._rows.shelves.values():
-            shelf.ready.wake(self.now)
+        for queue, shelf in self._rows.shelves.items():
+            if shelf.ready.wake(self.now):
+                self._claimable.append(queue)
         return self._rows.due.take(self.now, limit)
 
     def jobs(self, queue: str, limit: int | None = None) -> list[Job]:
@@ -315,6 +362,8 @@ class MemoryTransaction:
             journal.admit(self._size, create=_adds_work(old, new))
         self._changes.append((old, new))
         self._alarm |= self._rows.replace_job(old, new, self.now)
+        if new is not None and new.state is State.QUEUED:
+            self._claimable.append(new.queue)
 
     def _change_record(self, old: Record | None, new: Record | None) -> None:
         self._size += ROW_BYTES_MAX

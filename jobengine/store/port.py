@@ -19,7 +19,8 @@ The laws; each is a test in tests/store/laws.py, run on every store:
 7.  `now` is one instant a transaction and never goes back.
 8.  You read your own writes.
 9.  Every field round-trips exactly.
-10. A commit that makes something due earlier than all else sounds the alarm.
+10. A commit that makes something due earlier than all else sounds the alarm, and one
+    that makes a job claimable rings the doorbell.
 11. (later) A job with durable=False may vanish at restart, and only then.
 12. After a failed commit nothing is acknowledged again.
 """
@@ -61,6 +62,10 @@ class Clock(Protocol):
 class Ticket(Protocol):
     """A place in the group that will be durable next."""
 
+    @property
+    def commit(self) -> tuple[int, int] | None:
+        """Its commit (epoch, seq), once it is durable."""
+
     def wait(self) -> tuple[int, int] | None:
         """Return when it is: its commit (epoch, seq), where there is a journal.
 
@@ -73,7 +78,7 @@ class Transaction(Protocol):
     """Reads and writes that happen together, at one instant."""
 
     now: int
-    commit: tuple[int, int] | None  # (epoch, seq) of what it waited for, once left
+    ticket: Ticket | None  # for what its answer must wait for, once left
 
     def get(self, queue: str, uid: str) -> Job | None: ...
     def next_seq(self) -> int: ...
@@ -123,10 +128,37 @@ class Store(Protocol):
     def set_alarm(self, alarm: Callable[[], None]) -> None:
         """Call *alarm*, outside every lock, when `next_due` has become earlier."""
 
+    def set_bell(self, bell: Callable[[str], None]) -> None:
+        """Call *bell*, outside every lock, with a queue that has got work."""
+
+    def listen(self, listener: Callable[[list[Change], int], None]) -> None:
+        """Call *listener* with what was changed, and an instant, once it is durable."""
+
+    def take_turns(self, wake: Callable[[], None]) -> "Committer":
+        """Let the calling thread, an event loop's, commit by turns.
+
+        From now on its transactions do not wait when they are left: no answer may leave
+        before the `commit` that ends the turn. Those of other threads wait for it, and
+        *wake* tells, from any thread, that there is something to commit.
+        """
+
     def close(self) -> None: ...
 
 
-class Journal(Protocol):
+class Committer(Protocol):
+    """What ends the turns of an event loop. For its thread alone."""
+
+    def commit(self) -> float | None:
+        """Make durable all that is staged; the seconds after which to `tend`, if any.
+
+        A failure is not raised: the store has it, as `failure`.
+        """
+
+    def tend(self) -> None:
+        """Nothing has been committed for a while: see to what waits for that."""
+
+
+class Journal(Committer, Protocol):
     """Where a memory store's changes are made durable."""
 
     @property
@@ -141,4 +173,6 @@ class Journal(Protocol):
     def pending(self) -> Ticket | None:
         """A ticket for all that is staged so far; None when it is durable already."""
 
+    def take_over(self, wake: Callable[[], None]) -> None: ...
+    def listen(self, listener: Callable[[list[Change], int, float], None]) -> None: ...
     def close(self) -> None: ...

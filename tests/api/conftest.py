@@ -1,7 +1,7 @@
 """The API over a house in memory, asked through Flask's own client."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
@@ -17,10 +17,20 @@ JSON = "application/json"
 
 
 @dataclass(frozen=True)
+class Limits:
+    body_bytes: int = 1 << 20
+    wait_seconds: int = 60
+    waiters_per_service: int = 100
+
+
+LIMITS = {field.name for field in fields(Limits)}
+
+
+@dataclass(frozen=True)
 class Settings:
     auth_mode: str | None = None
     hosts: tuple[str, ...] = ()
-    body_bytes: int = 1 << 20
+    limits: Limits = Limits()
 
 
 @dataclass
@@ -122,7 +132,8 @@ def new_api() -> Callable[..., Api]:
         clock, status = SimClock(), Status()
         house_of = sim_house if file else memory_house
         house = house_of(_rules(strict_acl=strict_acl), clock)
-        app = create_app(house, Settings(**settings), status)
+        limits = Limits(**{key: settings.pop(key) for key in LIMITS & settings.keys()})
+        app = create_app(house, Settings(limits=limits, **settings), status)
         return Api(app, house, clock, status)
 
     return make

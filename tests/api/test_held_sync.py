@@ -29,10 +29,17 @@ MOMENT_S = 0.2  # for what must not
 
 
 @dataclass(frozen=True)
+class Limits:
+    body_bytes: int = 1 << 20
+    wait_seconds: int = 0
+    waiters_per_service: int = 1
+
+
+@dataclass(frozen=True)
 class Settings:
     auth_mode: str | None = None
     hosts: tuple[str, ...] = ()
-    body_bytes: int = 1 << 20
+    limits: Limits = Limits()
 
 
 class CountingClock(SimClock):

@@ -88,7 +88,7 @@ def test_a_claim_uses_an_attempt_and_leases_the_job_for_the_time_of_the_queue() 
     assert changes(queued(), claimed()) == {
         "state": State.INPROGRESS,
         "attempt": 1,
-        "lease": Lease("t", "h", 1200),
+        "lease": Lease("t", "h", 1200, since=200),
         "updated_at": 200,
     }
 
@@ -96,9 +96,9 @@ def test_a_claim_uses_an_attempt_and_leases_the_job_for_the_time_of_the_queue() 
 def test_a_job_with_a_lease_time_of_its_own_is_leased_for_that() -> None:
     terms = Terms(lease_ms=30)
 
-    assert claimed(terms).lease == Lease("t", "h", 230)
+    assert claimed(terms).lease == Lease("t", "h", 230, since=200)
     again = lifecycle.beat(claimed(terms), now=210, rules=RULES)
-    assert again.lease == Lease("t", "h", 240)
+    assert again.lease == Lease("t", "h", 240, since=200)
 
 
 # --- the table --------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_a_beat_starts_the_lease_over_and_does_nothing_else() -> None:
     after = lifecycle.beat(claimed(), now=300, rules=RULES)
 
     assert changes(claimed(), after) == {
-        "lease": Lease("t", "h", 1300),
+        "lease": Lease("t", "h", 1300, since=200),
         "updated_at": 300,
     }
 
@@ -232,7 +232,7 @@ def test_a_writer_who_takes_a_job_holds_it_under_a_new_lease_as_its_first_attemp
 
     after = updated(job, Change(state=State.INPROGRESS))
 
-    assert after.lease == Lease("n", "w", 1300)
+    assert after.lease == Lease("n", "w", 1300, since=300)
     assert after.attempt == 1
 
 
@@ -292,7 +292,7 @@ def test_a_change_sets_fields_and_state_at_once() -> None:
 def test_a_change_to_a_job_in_progress_is_a_heartbeat() -> None:
     after = updated(claimed(), Change(priority=9))
 
-    assert after.lease == Lease("t", "h", 1300)
+    assert after.lease == Lease("t", "h", 1300, since=200)
 
 
 def test_a_change_to_a_finished_job_keeps_it_for_longer() -> None:

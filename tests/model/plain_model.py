@@ -72,7 +72,9 @@ class PlainModel:
             row,
             state=State.INPROGRESS,
             attempt=row["attempt"] + 1,  # type: ignore[operator]
-            lease=Lease(token, caller, self.now + self._time(row, "lease_ms")),
+            lease=Lease(
+                token, caller, self.now + self._time(row, "lease_ms"), self.now
+            ),
         )
 
     def update(
@@ -224,7 +226,7 @@ class PlainModel:
         elif change.state is State.INPROGRESS:
             until = self.now + self._time(row, "lease_ms")
             fields |= {**NEVER_HELD, "attempt": 1}
-            fields["lease"] = Lease(token, caller, until)
+            fields["lease"] = Lease(token, caller, until, self.now)
         else:
             fields |= self._finished(row, change.state)
         self._keep(row, **fields)
@@ -233,7 +235,7 @@ class PlainModel:
         lease = row["lease"]
         if isinstance(lease, Lease):
             until = self.now + self._time(row, "lease_ms")
-            return {"lease": Lease(lease.token, lease.holder, until)}
+            return {"lease": Lease(lease.token, lease.holder, until, lease.since)}
         if row["keep_until"] is not None:
             return {"keep_until": self.now + self._time(row, "keep_ms")}
         return {}

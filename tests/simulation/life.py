@@ -254,7 +254,8 @@ class Life:
         )
 
     def _changed(self, job: Job) -> Job:
-        lease = Lease(self.rng.randbytes(11).hex(), "worker", self.clock.now() + 9999)
+        now = self.clock.now()
+        lease = Lease(self.rng.randbytes(11).hex(), "worker", now + 9999, now)
         change: dict[str, object] = self.rng.choice(
             (
                 {"state": State.INPROGRESS, "lease": lease, "attempt": job.attempt + 1},

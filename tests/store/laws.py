@@ -75,7 +75,9 @@ def due(store: Store, limit: int = 100) -> list[Job | Record]:
 
 
 def held(one: Job, until: int) -> Job:
-    return replace(one, state=State.INPROGRESS, lease=Lease("t", "h", until))
+    return replace(
+        one, state=State.INPROGRESS, lease=Lease("t", "h", until, since=until - 1)
+    )
 
 
 FULL = job(
@@ -89,7 +91,7 @@ FULL = job(
     expires_at=4,
     attempt=5,
     terms=Terms(max_attempts=6, lease_ms=7, keep_ms=8),
-    lease=Lease("token", "holder", 9),
+    lease=Lease("token", "holder", 9, 8),
     finished_at=10,
     keep_until=1 << 50,
     reason="lease_lost",

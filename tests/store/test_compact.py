@@ -165,7 +165,7 @@ def mixed(bench: Bench) -> None:
     """Twenty jobs in all states, one of them large, and as many that have gone."""
     bench.add(*range(40)).wait()
     bench.drop(*range(20, 40)).wait()
-    lease = Lease("t" * 36, "w", 5000)
+    lease = Lease("t" * 36, "w", 5000, 1000)
     bench.change(1, state=State.INPROGRESS, lease=lease, attempt=1).wait()
     bench.change(2, state=State.COMPLETE, finished_at=2000, keep_until=9000).wait()
     bench.change(3, content=b"y" * 4000).wait()
@@ -810,7 +810,7 @@ def test_long_names_are_no_reason_to_compact_again_and_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compact, "COMPACT_MIN_BYTES", 20_000)
-    lease = Lease("t" * 36, "h" * 255, 5000)
+    lease = Lease("t" * 36, "h" * 255, 5000, 1000)
     taken = [
         job(n, queue="q" * 255, state=State.INPROGRESS, lease=lease, attempt=1)
         for n in range(200)

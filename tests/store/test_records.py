@@ -45,7 +45,9 @@ jobs = st.builds(
     attempt=numbers,
     terms=st.builds(Terms, max_attempts=maybe, lease_ms=maybe, keep_ms=maybe),
     lease=st.none()
-    | st.builds(Lease, token=st.uuids().map(str), holder=names, until=numbers),
+    | st.builds(
+        Lease, token=st.uuids().map(str), holder=names, until=numbers, since=numbers
+    ),
     finished_at=maybe,
     keep_until=maybe,
     reason=st.none() | names,
@@ -174,8 +176,15 @@ def test_a_row_reads_at_every_length_that_there_was(length: int) -> None:
         zip(("lease", "finished_at", "keep_until", "reason"), row[11:], strict=False)
     )
     if "lease" in expected:
-        expected["lease"] = Lease("token", "me", 9)
+        # Such a row does not say when the run began: at the latest when it was written.
+        expected["lease"] = Lease("token", "me", 9, since=1000)
     assert replay.jobs == {OLDEST[0]: job(1, content=b"{}", **expected)}
+
+
+def test_a_lease_comes_back_with_the_instant_at_which_its_run_began() -> None:
+    held = job(1, state=State.INPROGRESS, lease=Lease("token", "me", 9, since=8))
+
+    assert replayed(added(held)).jobs == {held.uid: held}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +192,7 @@ def test_a_row_reads_at_every_length_that_there_was(length: int) -> None:
     [
         (*OLDEST, None, None, None, None, "new"),
         (*OLDEST[:10], (1, 2, 3, "new")),
-        (*OLDEST, ("token", "me", 9, "new")),
+        (*OLDEST, ("token", "me", 9, 8, "new")),
     ],
 )
 def test_a_longer_row_is_a_newer_one_and_is_refused(row: tuple[object, ...]) -> None:

@@ -216,7 +216,7 @@ def life(queue: str, holder: str, *, large: bool) -> list[tuple[Job, Job | None]
         queued,
         state=State.INPROGRESS,
         attempt=number,
-        lease=Lease("t" * 36, holder, at),
+        lease=Lease("t" * 36, holder, at, at),
     )
     ended = replace(
         taken,

@@ -93,7 +93,10 @@ def test_lost_frames_are_told_by_their_numbers_and_what_was_before_is_held() -> 
 
 def test_a_held_job_waits_for_a_person_and_never_runs_or_vanishes() -> None:
     taken = job(
-        9, state=State.INPROGRESS, lease=Lease("t", "mailer", 5000), updated_at=2000
+        9,
+        state=State.INPROGRESS,
+        lease=Lease("t", "mailer", 5000, 2000),
+        updated_at=2000,
     )
     draft = Draft().add(Type.SNAP, added(taken)).snap_end(1, 1, 7, 0)
     draft.add(Type.TXN, added(job(2))).add(Type.TXN, added(job(3))).mark()

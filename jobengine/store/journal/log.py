@@ -1,17 +1,19 @@
 """Appends to the file: one frame, one write and one sync for all who wait.
 
-One thread commits. Transactions stage their changes in the open group under the
-store's lock and then wait for their ticket; the committer takes a group, seals it as
-one frame, writes it, syncs it, and only then lets the waiters go. Frame n+1 is never
-written before the sync of frame n has returned.
+One thread commits: a thread of the log's own, or the event loop once that has taken
+over. Transactions stage their changes in the open group under the store's lock; the
+committer takes a group, seals it as one frame, writes it, syncs it, and only then lets
+those go who wait for it. Frame n+1 is never written before the sync of frame n has
+returned.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from jobengine.errors import StoreFailed, StoreFull
 from jobengine.store.journal.disk import DiskFile, DiskFull
@@ -19,6 +21,9 @@ from jobengine.store.journal.frame import MARKS_AT, Keys, Mark, Type
 from jobengine.store.journal.records import encode
 from jobengine.store.journal.room import RETRY_S, Room
 from jobengine.store.port import Change
+
+# Is told what was committed, the bytes of its frame, and the seconds it took.
+Listener: TypeAlias = Callable[[list[Change], int, float], None]
 
 # A group is closed at this size, so that nobody waits long for others' bytes.
 GROUP_BYTES = 1 << 20
@@ -114,6 +119,11 @@ class GroupTicket:
     def __init__(self, group: Group) -> None:
         self._group = group
 
+    @property
+    def commit(self) -> tuple[int, int] | None:
+        """The commit (epoch, seq), once the group is durable."""
+        return self._group.commit
+
     def wait(self) -> tuple[int, int] | None:
         """Return when the group is durable: its commit, (epoch, seq).
 
@@ -167,13 +177,36 @@ class Log:
         self._errand: _Errand | None = None
         self._capture: deque[list[Change]] | None = None
         self._asleep = False
+        self._broken = False
         self._closed = False
         self._create_room, self._change_room = self.room.look(tail.end)
         self.end, self.epoch = tail.end, tail.epoch
         self.failure: StoreFailed | None = None
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._put = partial(self._bell.put, None)
+        self._wake: Callable[[], None] = self._put
+        self._listener: Listener | None = None
+        self._thread: threading.Thread | None = threading.Thread(
+            target=self._run, name="commit", daemon=True
+        )
         self._thread.start()
+
+    def take_over(self, wake: Callable[[], None]) -> None:
+        """Commit nothing from now on but what the caller has `commit` do.
+
+        *wake* tells it that there is something to do: from any thread, and under the
+        store's lock.
+        """
+        assert self._thread is not None, "there is one committer"
+        with self._lock:
+            self._wake = wake
+        self._bell.put(None)
+        self._thread.join()
+        self._thread = None
+
+    def listen(self, listener: "Listener") -> None:
+        """Have *listener* told of every commit, once that is durable."""
+        self._listener = listener
 
     def admit(self, size: int, *, create: bool) -> None:
         """Called under the store's lock, before the changes are applied.
@@ -249,6 +282,38 @@ class Log:
         assert errand.result is not None
         return errand.result
 
+    def commit(self) -> float | None:
+        """Do what there is to do; the seconds to rest after it, None: until woken.
+
+        The committer's alone. A failure is told to those who wait, and not raised.
+        """
+        try:
+            while (work := self._next()) is not None:
+                if isinstance(work, _Errand):
+                    self._do(work)
+                elif not self._commit(work):
+                    return RETRY_S
+        except Exception as error:  # noqa: BLE001 whatever it is, nobody may wait for ever
+            self._fail(error)
+        if not self._tail.marked:
+            return MARK_IDLE_S
+        return RETRY_S if self.room.wanting else None
+
+    def tend(self) -> None:
+        """Nothing has come for a while: see to the watermark and the room.
+
+        The committer's alone.
+        """
+        if (self._tail.marked and not self.room.wanting) or self.failure is not None:
+            return
+        try:
+            if not self._tail.marked:
+                self._mark()
+                self._tail.sync()
+            self._look_for_room()
+        except Exception as error:  # noqa: BLE001 as above
+            self._fail(error)
+
     def close(self) -> None:
         """Commit what is staged, write CLOSE and its watermark, let go of the file."""
         # Requests that outlive a drain are refused like those after a failure.
@@ -259,7 +324,10 @@ class Log:
             self._closed = True
             self.failure = self.failure or closed
             self._bell.put(None)
-        self._thread.join()
+        if self._thread is None:
+            self.commit()
+        else:
+            self._thread.join()
         if self.failure is closed:
             try:
                 self._tail.append(Type.CLOSE)
@@ -274,77 +342,63 @@ class Log:
         """Wake the committer. Called under the store's lock."""
         if self._asleep:
             self._asleep = False
-            self._bell.put(None)
+            self._wake()
 
     def _run(self) -> None:
-        try:
-            while (group := self._next_group()) is not None:
-                self._commit(group)
-        except Exception as error:  # noqa: BLE001 whatever it is, nobody may wait for ever
-            self._fail(error)
-
-    def _next_group(self) -> Group | None:
-        """The oldest group that waits, when there is one; None once closed."""
         while True:
+            rest = self.commit()
             with self._lock:
-                errand = self._errand
-                # What was copied before it was durable goes to the old file alone: the
-                # new one could not read its rows.
-                if self._groups and (
-                    errand is None or self._groups[0].capture is not self._capture
-                ):
-                    self._in_flight = self._groups.popleft()
-                    return self._in_flight
-                self._errand = None
-                if errand is None and self._closed:
-                    return None
-                self._asleep = errand is None
-            if errand is not None:
-                self._do(errand)
-            else:
-                self._rest()
+                done = self._closed and not self._groups
+                if done or self._broken or self._wake is not self._put:
+                    return
+            try:
+                self._bell.get(timeout=rest)
+            except Empty:
+                self.tend()
 
-    def _rest(self) -> None:
-        """Wait for work; when none comes, see to the watermark and the room."""
-        idle = None if self._tail.marked else MARK_IDLE_S
-        if idle is None and self.room.wanting:
-            idle = RETRY_S
-        try:
-            self._bell.get(timeout=idle)
-        except Empty:
-            if not self._tail.marked:
-                self._mark()
-                self._tail.sync()
-            self._look_for_room()
+    def _next(self) -> "Group | _Errand | None":
+        """The oldest group that waits, or the errand when its time has come."""
+        with self._lock:
+            errand = self._errand
+            # What was copied before it was durable goes to the old file alone: the
+            # new one could not read its rows.
+            if self._groups and (
+                errand is None or self._groups[0].capture is not self._capture
+            ):
+                self._in_flight = self._groups.popleft()
+                return self._in_flight
+            self._errand = None
+            self._asleep = errand is None
+            return errand
 
-    def _commit(self, group: Group) -> None:
+    def _commit(self, group: Group) -> bool:
+        """Make the group durable; False when the disk has no room for it yet."""
         tail = self._tail
-        if not tail.marked and self._monotonic() - self._marked_at >= MARK_EVERY_S:
+        began = self._monotonic()
+        if not tail.marked and began - self._marked_at >= MARK_EVERY_S:
             # It names the frame before this one, durable by now, and rides on our sync.
             self._mark()
-        self._append(encode(group.changes))
+        start = tail.end
+        try:
+            tail.append(Type.TXN, encode(group.changes))
+        except DiskFull:
+            # Only where room cannot be reserved: nothing was written, nothing lost.
+            if self._closed:
+                raise
+            with self._lock:
+                self._create_room = self._change_room = 0
+                self._groups.appendleft(group)
+                self._in_flight = None
+            return False
         tail.sync()
         group.commit = (tail.epoch, tail.last_seq)
         if group.capture is not None:
             group.capture.append(group.changes)
         self._look_for_room(durable=True)
         group.gate.release()
-
-    def _append(self, body: bytes) -> None:
-        """Append a commit; where the disk has no room for it, wait until it has."""
-        while True:
-            try:
-                self._tail.append(Type.TXN, body)
-            except DiskFull:
-                # Only where room cannot be reserved: nothing was written, nothing lost.
-                if self._closed:
-                    raise
-                with self._lock:
-                    self._create_room = self._change_room = 0
-                with suppress(Empty):
-                    self._bell.get(timeout=RETRY_S)
-            else:
-                return
+        if self._listener is not None:
+            self._listener(group.changes, tail.end - start, self._monotonic() - began)
+        return True
 
     def _look_for_room(self, *, durable: bool = False) -> None:
         create_room, change_room = self.room.look(self._tail.end)
@@ -398,6 +452,7 @@ class Log:
             "until the daemon has been started again"
         )
         with self._lock:
+            self._broken = True
             self.failure = failure
             groups = [*([self._in_flight] if self._in_flight else []), *self._groups]
             self._groups.clear()

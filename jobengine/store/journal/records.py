@@ -40,6 +40,7 @@ class _LeaseRow(
     token: str
     holder: str
     until: int
+    since: int | None = None  # None in older rows
 
 
 class _JobRow(
@@ -174,7 +175,6 @@ class Replay:
         terms = self._terms.get(row.terms)
         if terms is None:
             terms = self._terms[row.terms] = Terms(*msgspec.structs.astuple(row.terms))
-        lease = row.lease
         created = row.created_at
         # Equal instants share one object, as they did when the job was made.
         self.jobs[row.uid] = Job(
@@ -190,7 +190,7 @@ class Replay:
             row.expires_at,
             row.attempt,
             terms,
-            None if lease is None else Lease(lease.token, lease.holder, lease.until),
+            None if row.lease is None else _lease(row.lease, row.updated_at),
             row.finished_at,
             row.keep_until,
             row.reason,
@@ -218,6 +218,12 @@ class Replay:
 Reader: TypeAlias = Callable[[bytes], None]
 
 
+def _lease(row: _LeaseRow, updated_at: int) -> Lease:
+    # An older row does not say. The run began when it was written, or before.
+    since = updated_at if row.since is None else row.since
+    return Lease(row.token, row.holder, row.until, since)
+
+
 def _put(parts: list[bytes], kind: int, record: bytes) -> None:
     parts += (_pack_head(kind, len(record)), record)
 
@@ -228,6 +234,7 @@ def _put_job(parts: list[bytes], job: Job, *, with_body: bool) -> None:
         assert len(uid) == UID_BYTES, "nobody could tell the uid from the payload"
         parts += (_pack_head(BODY, UID_BYTES + len(job.content)), uid, job.content)
     terms, lease = job.terms, job.lease
+    held = lease and (lease.token, lease.holder, lease.until, lease.since)
     row = _encode(
         (
             job.uid,
@@ -241,7 +248,7 @@ def _put_job(parts: list[bytes], job: Job, *, with_body: bool) -> None:
             job.expires_at,
             job.attempt,
             (terms.max_attempts, terms.lease_ms, terms.keep_ms),
-            None if lease is None else (lease.token, lease.holder, lease.until),
+            held,
             job.finished_at,
             job.keep_until,
             job.reason,

@@ -14,7 +14,7 @@ MIB = 1 << 20
 # What each job may still need, each row in a frame of its own: an unfinished one a
 # claim and what it comes to, both with the name of its queue and the first with the
 # longest name of a holder; every one a tombstone.
-SETTLE_BYTES = 768
+SETTLE_BYTES = 784
 TOMBSTONE_BYTES = 128
 # A change is admitted by more than it will take: the last batch of a sweep must be too.
 LAST_CHANGES = MIB

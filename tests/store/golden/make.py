@@ -64,7 +64,11 @@ NEW = [
     _queued(10, b'"' + b"x" * 5000 + b'"', seq=2**53),
 ]
 
-LEASE = Lease("11111111-1111-4111-8111-111111111111", "worker 1", CREATED + 60_000)
+# The files were written before leases said since when: their rows end at `until`, and
+# the row that holds this one was written at CREATED + 5.
+LEASE = Lease(
+    "11111111-1111-4111-8111-111111111111", "worker 1", CREATED + 60_000, CREATED + 5
+)
 
 
 def _finished(job: Job, state: State, reason: str | None = None) -> Job:

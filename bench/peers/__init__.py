@@ -1,0 +1,1 @@
+"""Beside other queues, in the same run and under the same load."""

@@ -1,0 +1,170 @@
+"""Flask as a carrier: its requests to what a route is given, replies to its responses.
+
+Knows no endpoint. Any WSGI server with threads will do; under the event loop the
+environment says so, and nothing here blocks.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from flask import Flask, Request, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from jobengine.api import strict_json
+from jobengine.api.endpoint import Desk, Endpoint
+from jobengine.api.exchange import COMMIT, Reply, Sent
+from jobengine.api.forms import Form
+from jobengine.errors import Refused
+
+T = TypeVar("T")
+
+_JSON = "application/json"
+
+# Where a server that must not be held up leaves a Passage.
+PASSAGE = "jobengine.passage"
+
+
+class Passage:
+    """What passes between the event loop and a view besides the response."""
+
+    def __init__(self, *, again: bool = False) -> None:
+        self.again = again  # it has its place among those who wait already
+        self.reply: Reply | None = None  # of the view, where it came to one
+
+
+class WrongType(Refused):
+    """The request says that its body is not JSON."""
+
+    code = "wrong_content_type"
+
+
+class Carried:
+    """One of Flask's requests. See exchange.Asked."""
+
+    def __init__(self, desk: Desk, request: Request) -> None:
+        self._desk = desk
+        self._request = request
+
+    @property
+    def peer(self) -> str | None:
+        return self._request.remote_addr
+
+    @property
+    def query(self) -> str:
+        return self._request.query_string.decode("latin-1")
+
+    def header(self, name: str) -> str | None:
+        return self._request.headers.get(name)
+
+    def header_names(self) -> Iterable[str]:
+        return (name for name, _ in self._request.headers)
+
+    def once(self, read: Callable[[Any, Sent], T]) -> T:
+        return read(self._desk, self)
+
+    def body(self, form: Form, *, check: Callable[[], object] | None = None) -> Any:
+        """JSON where a type is named, D24."""
+        if not says_json(self):
+            raise WrongType(f"the body must be JSON: send Content-Type: {_JSON}")
+        members = strict_json.members(_read(self._request, self._desk))
+        if check is not None:
+            check()
+        return form.load(members)
+
+
+def says_json(sent: Sent) -> bool:
+    """Whether the body is JSON by its name, or by having none."""
+    kinds = [
+        (sent.header(name) or "").partition(";")[0].strip().lower()
+        for name in ("Content-Type", "X-Content-Type")
+    ]
+    return _JSON in kinds or not any(kinds)
+
+
+def mount(app: Flask, desk: Desk, rows: dict[str, Endpoint]) -> None:
+    """Make every row a rule of *app*."""
+    for row in rows.values():
+        app.add_url_rule(
+            row.path.replace("{", "<").replace("}", ">"),
+            endpoint=row.name,
+            view_func=_view(desk, row),
+            methods=[row.method],
+        )
+    for rule in app.url_map.iter_rules():
+        # Werkzeug adds HEAD to every GET; a HEAD of next would take a job and drop it.
+        if rule.methods is not None and not rows[rule.endpoint].head:
+            rule.methods.discard("HEAD")
+
+
+def _view(desk: Desk, row: Endpoint) -> Callable[..., Response]:
+    def view(**variables: str) -> Response:
+        # The request itself, not Flask's stand-in for the one of this thread.
+        asked = Carried(desk, request._get_current_object())  # type: ignore[attr-defined]
+        passage: Passage | None = request.environ.get(PASSAGE)
+        reply = row.route(desk, asked, **variables)
+        if reply.wait is not None and (passage is None or not passage.again):
+            reply = _waited(
+                desk,
+                reply,
+                lambda: row.route(desk, asked, **variables),
+                here=passage is None,
+            )
+        if passage is not None:
+            passage.reply = reply
+        return _respond(reply)
+
+    return view
+
+
+def _waited(desk: Desk, reply: Reply, ask: Callable[[], Reply], *, here: bool) -> Reply:
+    """The reply once there is no more to wait for; *here*: by holding this thread.
+
+    Raises:
+        Overloaded: too many wait already.
+    """
+    assert reply.wait is not None
+    queue, service, seconds = msgspec.structs.astuple(reply.wait)
+    most = desk.settings.limits.waiters_per_service
+    doorbell = desk.house.doorbell
+    with doorbell.waiting(queue, service, most) as bell:
+        ends = doorbell.monotonic() + seconds
+        while here and reply.wait and bell.wait(ends - doorbell.monotonic()):
+            reply = ask()
+    return reply
+
+
+def _respond(reply: Reply) -> Response:
+    """The reply as a response of Flask's."""
+    response = Response(reply.body, reply.status, content_type=reply.kind)
+    if reply.kind is None:
+        # Nothing has no type; the framework would call it HTML.
+        del response.headers["Content-Type"]
+    for name, text in reply.headers:
+        response.headers[name] = text
+    if reply.receipt is not None and reply.receipt.commit is not None:
+        response.headers[COMMIT] = "{}.{}".format(*reply.receipt.commit)
+    if reply.on_close is not None:
+        response.call_on_close(reply.on_close)
+    return response
+
+
+def _read(request: Request, desk: Desk) -> bytes:
+    """The whole body, chunked or not.
+
+    Raises:
+        RequestEntityTooLarge: it is larger than the settings allow.
+    """
+    limit = desk.settings.limits.body_bytes
+    refusal = RequestEntityTooLarge(
+        f"the body is larger than {limit} bytes (limits.body_bytes in config.yml)"
+    )
+    if (request.content_length or 0) > limit:
+        raise refusal
+    # Werkzeug counts a chunked body while it reads, and at its limit stops without a
+    # word. So it may read one byte too many, and that byte is what tells.
+    request.max_content_length = limit + 1
+    body = request.get_data(cache=False)
+    if len(body) > limit:
+        raise refusal
+    return body

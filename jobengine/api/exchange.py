@@ -1,0 +1,93 @@
+"""What a route is given and what it gives back, however the two travel.
+
+Flask carries them, and so does the hot lane of the event loop. Knows no route.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
+
+from jobengine.api.forms import Form
+from jobengine.engine import Receipt
+
+T = TypeVar("T")
+
+COMMIT = "X-JobEngine-Commit"
+JSON = "application/json; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
+PROBLEM = "application/problem+json"
+
+# What every answer carries.
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    # Answers are somebody's jobs, and true only now.
+    "Cache-Control": "no-store",
+}
+
+# Headers that differ from one request to the next: nothing that `Asked.once` remembers
+# may depend on them.
+LEASE = "X-JobEngine-Lease"
+VARYING = frozenset({b"content-length", LEASE.lower().encode()})
+
+
+class Sent(Protocol):
+    """The head of a request."""
+
+    @property
+    def peer(self) -> str | None:
+        """The address it came from; "" for a Unix socket."""
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark, undecoded."""
+
+    def header(self, name: str) -> str | None:
+        """What the header says, None where it was not sent. Sent twice, the two are
+        joined by a comma."""
+
+    def header_names(self) -> Iterable[str]:
+        """The names of all headers that were sent."""
+
+
+class Asked(Sent, Protocol):
+    """A request, as a route reads it."""
+
+    def once(self, read: "Callable[[Any, Sent], T]") -> T:
+        """What *read* makes of the desk and the head, which may be remembered for
+        equal heads: it must not depend on the VARYING headers."""
+
+    def body(self, form: Form, *, check: Callable[[], object] | None = None) -> Any:
+        """The body in the shape of *form*, with unset members UNSET.
+
+        *check* says what is to be refused after a body that is not JSON, and before
+        fields that are wrong.
+
+        Raises:
+            Refused: it is not JSON, too large, or of another shape.
+        """
+
+
+class Wait(Struct, frozen=True):
+    """Nothing to be had yet: ask again when *queue* has work, for this long."""
+
+    queue: str
+    service: str
+    seconds: int
+
+
+class Reply(Struct, frozen=True):
+    """An answer. Sent once all that it shows is durable."""
+
+    status: int
+    body: bytes | Iterable[bytes] = b""
+    kind: str | None = None  # the Content-Type; None: there is no content
+    headers: tuple[tuple[str, str], ...] = ()
+    # Its commit goes into the header X-JobEngine-Commit, once it is known.
+    receipt: Receipt | None = None
+    # This answer is what to say when the time is up.
+    wait: Wait | None = None
+    # Takes back what was handed out, where nobody was there to take it.
+    undo: Callable[[], None] | None = None
+    # Called when the answer has been read, or its reader has gone away.
+    on_close: Callable[[], None] | None = None

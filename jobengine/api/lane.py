@@ -1,0 +1,188 @@
+"""The hot lane: requests that are plainly fine, answered without the framework.
+
+It runs the same routes. Whatever it doubts, and whatever a route refuses, it declines:
+nothing has been done then, and Flask answers. So every refusal is written once, and
+what the lane answers Flask would have answered too. Knows no socket.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from jobengine.api.carried import says_json
+from jobengine.api.endpoint import Desk, Endpoint, Lane
+from jobengine.api.exchange import VARYING, Reply, Sent
+from jobengine.api.forms import Doubt, Form
+from jobengine.api.identity import check_same_site
+from jobengine.errors import JobEngineError
+
+T = TypeVar("T")
+
+# Heads of which it is remembered what they say. A service sends the same one again and
+# again, and there are few services.
+HEADS_MAX = 4096
+HEAD_BYTES_MAX = 2048
+
+# A variable of a path that needs no decoding.
+_PLAIN = re.compile(rb"[0-9A-Za-z_-]{1,64}")
+
+
+class Incoming:
+    """One request as the parser has read it. See exchange.Asked.
+
+    `fields` are names, in lower case, and values by turns, but for those that are kept
+    `apart`: they frame the message, or differ from one request to the next.
+    """
+
+    __slots__ = (
+        *("apart", "began", "body_bytes", "close", "desk", "fields", "known"),
+        *("method", "peer", "row", "target", "version", "waited"),
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: list[bytes],
+        apart: Mapping[bytes, bytes],
+        body: bytes,
+        peer: str,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.apart = apart
+        self.body_bytes = body
+        self.peer = peer
+        self.version = "1.1"
+        self.close = False  # the connection ends with the answer
+        self.waited = False  # for work to come
+        self.began = 0.0
+        self.desk: Desk | None = None
+        self.row: Endpoint | None = None
+        self.known: dict[Any, Any] = {}
+
+    @property
+    def query(self) -> str:
+        return self.target.partition(b"?")[2].decode("latin-1")
+
+    def header(self, name: str) -> str | None:
+        wanted = name.lower().encode("latin-1")
+        if wanted in VARYING:
+            found = self.apart.get(wanted)
+            return None if found is None else found.decode("latin-1")
+        fields = self.fields
+        for at in range(0, len(fields), 2):
+            if fields[at] == wanted:
+                return fields[at + 1].decode("latin-1")
+        return None
+
+    def header_names(self) -> Iterable[str]:
+        return [name.decode("latin-1") for name in self.fields[::2]]
+
+    def once(self, read: Callable[[Any, Sent], T]) -> T:
+        found: T | None = self.known.get(read)
+        if found is None:
+            found = self.known[read] = read(self.desk, self)
+        return found
+
+    def body(self, form: Form, *, check: object = None) -> Any:  # noqa: ARG002 all is asked again of Flask
+        if not self.once(_says_json):
+            raise Doubt
+        return form.glance(self.body_bytes)
+
+
+class HotLane:
+    """Answers from the rows of the table that are hot."""
+
+    def __init__(self, desk: Desk, rows: Iterable[Endpoint]) -> None:
+        self._desk = desk
+        self._settings = desk.settings
+        self._heads: dict[tuple[object, ...], dict[Any, Any]] = {}
+        rows = list(rows)
+        hot = [row for row in rows if row.lane is Lane.HOT]
+        slow = [row for row in rows if row.lane is Lane.SLOW]
+        assert not any("{" in row.path for row in slow), "is_slow looks at whole paths"
+        self._slow = {f"{row.method} {row.path}".encode() for row in slow}
+        self._slow |= {f"HEAD {row.path}".encode() for row in slow if row.head}
+        self._exact = {
+            f"{row.method} {row.path}".encode(): row
+            for row in hot
+            if "{" not in row.path
+        }
+        self._tails = {
+            f"{row.method} {row.path.partition('{')[0]}".encode(): (
+                row,
+                row.path.partition("{")[2].rstrip("}"),
+            )
+            for row in hot
+            if "{" in row.path
+        }
+
+    def is_slow(self, asked: Incoming) -> bool:
+        """Whether it is long work, or may block."""
+        path = asked.target.partition(b"?")[0]
+        return b"%b %b" % (asked.method, path) in self._slow
+
+    def answer(self, asked: Incoming) -> Reply | None:
+        """The reply; None: nothing was done, and Flask has to look."""
+        try:
+            return self._answer(asked)
+        except (JobEngineError, Doubt):
+            return None
+
+    def _answer(self, asked: Incoming) -> Reply:
+        target = asked.target
+        if b"?" in target:
+            target = target.partition(b"?")[0]
+        row = self._exact.get(b"%b %b" % (asked.method, target))
+        if row is None:
+            return self._by_tail(asked, target)
+        self._recall(asked, row)
+        return row.route(self._desk, asked)
+
+    def _by_tail(self, asked: Incoming, target: bytes) -> Reply:
+        at = target.rfind(b"/") + 1
+        row, name = self._tails.get(b"%b %b" % (asked.method, target[:at]), (None, ""))
+        if row is None or not _PLAIN.fullmatch(target, at):
+            raise Doubt
+        self._recall(asked, row)
+        return row.route(self._desk, asked, **{name: target[at:].decode()})
+
+    def _recall(self, asked: Incoming, row: Endpoint) -> None:
+        """Give *asked* what is known of heads like its own."""
+        asked.row = row
+        asked.desk = self._desk
+        if self._settings is not self._desk.settings:
+            self._settings = self._desk.settings
+            self._heads.clear()
+        apart = asked.apart
+        if apart and not apart.keys() <= VARYING:
+            raise Doubt
+        key = (asked.peer, asked.query if b"?" in asked.target else "", *asked.fields)
+        known = self._heads.get(key)
+        if known is None:
+            known = self._learn(asked, key)
+        asked.known = known
+        if not row.dialect.open:
+            asked.once(_same_site)
+
+    def _learn(self, asked: Incoming, key: tuple[object, ...]) -> dict[Any, Any]:
+        fields = asked.fields
+        names = fields[::2]
+        if len(set(names)) != len(names) or sum(map(len, fields)) > HEAD_BYTES_MAX:
+            raise Doubt
+        if len(self._heads) >= HEADS_MAX:
+            self._heads.clear()
+        known: dict[Any, Any] = {}
+        self._heads[key] = known
+        return known
+
+
+def _same_site(_desk: Desk, sent: Sent) -> bool:
+    check_same_site(sent)
+    return True
+
+
+def _says_json(_desk: Desk, sent: Sent) -> bool:
+    return says_json(sent)

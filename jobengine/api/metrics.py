@@ -1,0 +1,78 @@
+"""How the house does, in numbers, for Prometheus. Adds nothing up itself.
+
+The numbers name queues and services, so they are for this machine only, whatever else
+is trusted.
+"""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Protocol
+
+from jobengine.api.endpoint import Dialect, House, Lane
+from jobengine.api.exchange import Asked, Reply, Sent
+from jobengine.api.identity import Trust, _forwarded, _loopback, _ours
+from jobengine.api.paced import paced
+from jobengine.errors import Forbidden
+from jobengine.store.port import Store, Transaction
+from jobengine.telemetry.exposition import CONTENT_TYPE
+from jobengine.telemetry.metrics import Level, Meter
+
+METRICS = Dialect("metrics")
+
+# Queues that are looked at in one transaction: half a millisecond under the lock.
+SLICE_QUEUES = 50
+
+
+class Metered(Protocol):
+    """The part of the desk that is used here."""
+
+    @property
+    def house(self) -> House: ...
+    @property
+    def settings(self) -> Trust: ...
+    @property
+    def meter(self) -> Meter: ...
+
+
+@METRICS.endpoint("GET", "/metrics", statuses=(200, 403), lane=Lane.SLOW, head=True)
+def metrics(desk: Metered, asked: Asked) -> Reply:
+    """How the house does, as Prometheus reads it. For this machine only."""
+    _check_local(asked, desk.settings)
+    chunks = paced(desk.meter.text(_levels(desk.house)))
+    # What may be refused is before the first chunk: after it the status has gone out.
+    first = next(chunks)
+    return Reply(200, chain((first,), chunks), CONTENT_TYPE)
+
+
+def _check_local(sent: Sent, trust: Trust) -> None:
+    """Raises: Forbidden, what comes from elsewhere, or by way of a proxy or a page."""
+    here = not _forwarded(sent) and _loopback(sent.peer)
+    if not here or not _ours(sent.header("Host") or "", trust.hosts):
+        raise Forbidden(
+            "metrics are for callers on the machine the daemon runs on, without a "
+            "proxy: run the scraper or an agent of it there"
+        )
+
+
+def _levels(house: House) -> Iterator[list[Level]]:
+    """How every queue stands, in parts of bounded work."""
+    names = iter(_queues(house))
+    while part := list(islice(names, SLICE_QUEUES)):
+        yield _part(house.store, part)
+
+
+def _queues(house: House) -> list[str]:
+    """The queues there are, and those that were but still have jobs."""
+    with house.store.transaction() as tx:
+        return sorted({*house.engine.rules.queues, *tx.queues()})
+
+
+def _part(store: Store, names: list[str]) -> list[Level]:
+    with store.transaction() as tx:
+        return [_level(tx, name) for name in names]
+
+
+def _level(tx: Transaction, queue: str) -> Level:
+    jobs = {state.name.lower(): n for state, n in tx.counts(queue).items()}
+    head = tx.ready(queue, 1)
+    return Level(queue, jobs, tx.now - head[0].run_at if head else None)

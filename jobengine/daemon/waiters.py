@@ -1,0 +1,143 @@
+"""Requests that wait for work: parked, and asked again when the doorbell has rung.
+
+Everything here runs on the loop's thread, but for the ring.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, TypeAlias
+
+from jobengine.api.exchange import Reply
+from jobengine.api.lane import Incoming
+from jobengine.daemon.connection import Connection
+from jobengine.daemon.wsgi import Answer
+from jobengine.doorbell import Doorbell, Place
+
+Found: TypeAlias = Reply | Answer
+
+# Waiters of one queue that are served in one turn. The rest are next: nobody else's
+# request waits for all of them.
+SERVED_MAX = 256
+
+
+class Cap(Protocol):
+    """What the settings say of waiters."""
+
+    @property
+    def waiters_per_service(self) -> int: ...
+
+
+class Waiter:
+    """A request that waits. `nothing` is its answer when the time is up."""
+
+    __slots__ = ("asked", "connection", "nothing", "place", "timer")
+
+    def __init__(
+        self, connection: Connection, asked: Incoming, nothing: Found, place: Place
+    ) -> None:
+        self.connection = connection
+        self.asked = asked
+        self.nothing = nothing
+        self.place = place
+        self.timer: asyncio.TimerHandle
+
+
+class Waiters:
+    """All of them. *ask* asks for one again, *finish* gives one its answer."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        doorbell: Doorbell,
+        *,
+        wake: Callable[[], None],
+        ask: Callable[[Waiter], Found],
+        finish: Callable[[Connection, Incoming, Found], None],
+    ) -> None:
+        self.rung: set[str] = set()  # queues that may have work
+        self._loop = loop
+        self._doorbell = doorbell
+        self._wake = wake
+        self._ask = ask
+        self._finish = finish
+        self._by_place: dict[Place, Waiter] = {}
+        self._by_connection: dict[Connection, Waiter] = {}
+
+    def park(
+        self,
+        connection: Connection,
+        asked: Incoming,
+        nothing: Found,
+        rings: int,
+        cap: Cap,
+    ) -> None:
+        """Have the request wait. *rings* is how often the doorbell had rung before it
+        was found that there is nothing.
+
+        Raises:
+            Overloaded: too many of its service wait already.
+        """
+        wait = nothing.wait
+        assert wait is not None
+        place = self._doorbell.join(
+            *(wait.queue, wait.service, cap.waiters_per_service),
+            wake=partial(self._ring, wait.queue),
+        )
+        waiter = Waiter(connection, asked, nothing, place)
+        waiter.timer = self._loop.call_later(wait.seconds, self._time_is_up, waiter)
+        asked.waited = True
+        self._by_place[place] = self._by_connection[connection] = waiter
+        if self._doorbell.rings != rings:
+            self._ring(wait.queue)
+
+    def serve(self) -> None:
+        """Ask again for those whose queues may have work, in the order they came."""
+        for queue in list(self.rung):
+            self.rung.discard(queue)
+            self._serve(queue)
+
+    def leave(self, connection: Connection) -> bool:
+        """It waits no more; False when it did not."""
+        waiter = self._by_connection.get(connection)
+        if waiter is None:
+            return False
+        self._take_out(waiter)
+        return True
+
+    def dismiss(self) -> None:
+        """Tell everybody that there is nothing."""
+        for waiter in list(self._by_connection.values()):
+            self._time_is_up(waiter)
+
+    def _serve(self, queue: str) -> None:
+        for _ in range(SERVED_MAX):
+            place = self._doorbell.head(queue)
+            if place is None:
+                return
+            waiter = self._by_place[place]
+            if waiter.connection.gone():
+                self._take_out(waiter)
+                waiter.connection.transport.close()
+                continue
+            found = self._ask(waiter)
+            if found.wait is not None:
+                return
+            self._take_out(waiter)
+            self._finish(waiter.connection, waiter.asked, found)
+        self._ring(queue)
+
+    def _ring(self, queue: str) -> None:
+        """From any thread."""
+        self.rung.add(queue)
+        self._wake()
+
+    def _take_out(self, waiter: Waiter) -> None:
+        waiter.timer.cancel()
+        self._doorbell.leave(waiter.place)
+        del self._by_place[waiter.place]
+        del self._by_connection[waiter.connection]
+
+    def _time_is_up(self, waiter: Waiter) -> None:
+        self._take_out(waiter)
+        self._finish(waiter.connection, waiter.asked, waiter.nothing)
