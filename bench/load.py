@@ -88,7 +88,7 @@ class Connection:
     def _advance(self, status: int, body: bytes) -> None:
         expected = self._steps[self._step][1]
         if status != expected:
-            raise SystemExit(f"{status} where {expected} was expected: {body!r}")
+            raise ConnectionError(f"{status} where {expected} was expected: {body!r}")
         if self._step == 0:
             self.first_us.append((time.perf_counter() - self._began) * 1e6)
         self._step = (self._step + 1) % len(self._steps)

@@ -11,7 +11,7 @@ def show(title: str, rates: Rates) -> None:
     """Print a table of medians, with the spread of the rounds."""
     print(f"\n{title} (least and most)")
     for name, found in rates.items():
-        print(f"  {name:<62}{statistics.median(found):>10,.0f}  ({spread(found)})")
+        print(f"  {name:<66}{statistics.median(found):>10,.0f}  ({spread(found)})")
 
 
 def spread(found: Sequence[float]) -> str:
@@ -28,7 +28,7 @@ def show_ratio(name: str, found: Sequence[float], asked: str) -> None:
     """Print the median of *found*, and what the plan asks of it."""
     low, high = min(found), max(found)
     middle = statistics.median(found)
-    print(f"  {name:<62}{middle:>10.2f}  ({low:.2f} to {high:.2f}; asked: {asked})")
+    print(f"  {name:<66}{middle:>10.2f}  ({low:.2f} to {high:.2f}; asked: {asked})")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -117,7 +117,7 @@ def _report(loads: Loads, syncs: list[float]) -> None:
     for case, found in loads.items():
         if case.connections == MOST and case.who != HELLO:
             busy = statistics.median(load.busy for load in found)
-            print(f"  {case!s:<62}{busy:>10.2f}")
+            print(f"  {case!s:<66}{busy:>10.2f}")
     one = [load.p50_us for load in loads[Case(ours, "creates", 1)]]
     eight = [load.p99_us for load in loads[Case(ours, "creates", 8)]]
     times: Rates = {

@@ -40,6 +40,11 @@ class House(Struct, frozen=True):
         """Whether the disk has room, in a word."""
         return "ok" if self.compactor is None else self.compactor.room
 
+    @property
+    def file_bytes(self) -> int:
+        """How long the file is, but for what is reserved."""
+        return 0 if self.store.journal is None else self.store.journal.end
+
     def close(self) -> None:
         """Make everything durable, mark the file as cleanly closed, let go of it."""
         self.store.close()

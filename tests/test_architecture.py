@@ -21,19 +21,21 @@ MAY_IMPORT = {
     "jobengine.engine": (*CORE, "jobengine.store.port", "jobengine.upkeep"),
     # The engine by name only: the two would import each other.
     "jobengine.upkeep": (*CORE, "jobengine.store.port", "jobengine.engine"),
-    "jobengine.telemetry": ("jobengine.core.events", "jobengine.errors"),
+    "jobengine.doorbell": CORE,
+    "jobengine.telemetry": (*CORE, "jobengine.telemetry"),
     "jobengine.api": (
         *CORE,
         "jobengine.api",
         "jobengine.store.port",
         "jobengine.engine",
         "jobengine.upkeep",
-        "jobengine.build",
+        "jobengine.doorbell",
+        "jobengine.telemetry",
         "jobengine._version",
-        "jobengine.daemon.settings",
     ),
     "jobengine.build": tuple(
-        f"jobengine.{room}" for room in ("core", "errors", "store", "engine", "upkeep")
+        f"jobengine.{room}"
+        for room in ("core", "errors", "store", "engine", "upkeep", "doorbell")
     ),
     "jobengine.testing": tuple(
         f"jobengine.{room}" for room in ("core", "errors", "store", "engine", "build")
@@ -42,7 +44,7 @@ MAY_IMPORT = {
         f"jobengine.{room}"
         for room in (
             *("core", "errors", "store", "engine", "upkeep", "build", "telemetry"),
-            *("api", "daemon", "_version"),
+            *("api", "daemon", "doorbell", "_version"),
         )
     ),
     "jobengine.cli": ANYTHING,
@@ -65,6 +67,9 @@ KEPT_TO = {
     "gunicorn": ("jobengine.daemon",),
     "yaml": ("jobengine.daemon.strict_yaml", "jobengine.cli"),
     "click": COMMAND,
+    "httptools": ("jobengine.daemon",),
+    "uvloop": ("jobengine.daemon",),
+    "prometheus_client": ("jobengine.telemetry.exposition",),
     "structlog": ("jobengine.telemetry", "jobengine.daemon", "jobengine.api"),
 }
 

@@ -240,7 +240,8 @@ def test_diff_of_two_files_tells_what_is_added_changed_and_lost(desk: Desk) -> N
     result = desk.run("config", "diff", str(new), SECRET=None)
 
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == [
+    *most, limits, note = result.stdout.splitlines()
+    assert most == [
         "+ queue fresh: new; read by nobody; written by shop",
         "~ queue mail: read is given to spare",
         "~ queue mail: write is taken from shop",
@@ -249,9 +250,10 @@ def test_diff_of_two_files_tells_what_is_added_changed_and_lost(desk: Desk) -> N
         "unless the name returns",
         "~ every queue: the jobs of a removed queue are kept 60 min, not 1440 min",
         "~ port: 7000, not 6010 (after a restart)",
-        '~ limits: {"body_bytes": 2048}, not {"body_bytes": 1048576}',
-        "New times hold for jobs taken or finished after the change.",
     ]
+    assert limits.startswith('~ limits: {"body_bytes": 2048, ')
+    assert ', not {"body_bytes": 1048576, ' in limits
+    assert note == "New times hold for jobs taken or finished after the change."
 
 
 def test_diff_of_the_same_file_tells_that_nothing_changes(desk: Desk) -> None:

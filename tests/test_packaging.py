@@ -124,7 +124,7 @@ def test_what_is_imported_is_declared_and_nothing_else_is(setup: ConfigParser) -
 
     used = {COMES_WITH.get(name) or distributions[name][0] for name in imported()}
 
-    assert {name.lower() for name in used} == declared
+    assert {name.lower().replace("_", "-") for name in used} == declared
 
 
 def test_every_dependency_has_a_floor(setup: ConfigParser) -> None:

@@ -3,28 +3,44 @@
 Complete by itself: any server that runs it in one process, with threads, will do.
 """
 
+from collections.abc import Callable
+from time import perf_counter
 from uuid import uuid4
 
 from flask import Flask, Response, current_app, g, request
 
+from jobengine._version import __version__
 from jobengine.api import problem
 from jobengine.api.carried import Carried, mount
 from jobengine.api.endpoint import Desk, House, Settings
 from jobengine.api.exchange import ALWAYS
 from jobengine.api.health import HEALTH, Status
-from jobengine.api.identity import check_same_site
+from jobengine.api.identity import Unauthenticated, check_same_site
+from jobengine.api.metrics import METRICS
 from jobengine.api.v1 import V1
+from jobengine.errors import Forbidden, QueueNotFound
+from jobengine.telemetry.metrics import Meter
 
-ENDPOINTS = {row.name: row for dialect in (V1, HEALTH) for row in dialect.endpoints}
+ENDPOINTS = {
+    row.name: row for dialect in (V1, HEALTH, METRICS) for row in dialect.endpoints
+}
 
 
-def create_app(house: House, settings: Settings, status: Status) -> Flask:
+def new_meter(now: Callable[[], int]) -> Meter:
+    """A meter of these endpoints."""
+    routes = {row.path for row in ENDPOINTS.values()}
+    return Meter(routes=routes, version=__version__, now=now)
+
+
+def create_app(
+    house: House, settings: Settings, status: Status, meter: Meter | None = None
+) -> Flask:
     """The application that speaks for *house*."""
     app = Flask(__name__, static_folder=None)
     # A path is what it says: no redirects, and nobody answers OPTIONS for us (CORS).
     app.url_map.merge_slashes = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    desk = Desk(house, settings, status)
+    desk = Desk(house, settings, status, meter or new_meter(lambda: 0))
     app.extensions["jobengine"] = desk
     mount(app, desk, ENDPOINTS)
     app.before_request(_admit)
@@ -46,6 +62,7 @@ def _desk() -> Desk:
 def _admit() -> None:
     """What comes before every route."""
     g.request_id = uuid4().hex
+    g.began = perf_counter()
     row = ENDPOINTS.get(request.endpoint or "")
     if row is None or not row.dialect.open:
         check_same_site(Carried(_desk(), request))
@@ -55,10 +72,22 @@ def _mark(response: Response) -> Response:
     """What comes after every answer."""
     response.headers.update(ALWAYS)
     response.headers["X-Request-Id"] = g.request_id
+    row = ENDPOINTS.get(request.endpoint or "")
+    took = perf_counter() - g.began
+    path = row.path if row else ""
+    _desk().meter.answered((path, request.method, response.status_code, took))
     return response
+
+
+# Refusals for want of a right or of a proof: who has no right to a queue is told that
+# there is none.
+DENIALS = (Forbidden, QueueNotFound, Unauthenticated)
 
 
 def _refuse(error: Exception) -> Response:
     row = ENDPOINTS.get(request.endpoint or "")
     statuses = row.dialect.statuses if row else {}
+    if isinstance(error, DENIALS):
+        named = request.headers.get
+        _desk().meter.denied(named("X-Queue", ""), named("X-Name", ""))
     return problem.answer(error, statuses=statuses, request_id=g.request_id)

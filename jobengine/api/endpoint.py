@@ -19,6 +19,7 @@ from jobengine.api.problem import Statuses
 from jobengine.doorbell import Doorbell
 from jobengine.engine import Engine
 from jobengine.store.port import Store
+from jobengine.telemetry.metrics import Meter
 
 if TYPE_CHECKING:
     from jobengine.api.health import Status
@@ -65,6 +66,7 @@ class Desk:
     house: House
     settings: Settings
     status: "Status"
+    meter: Meter
     listings: BoundedSemaphore = field(
         default_factory=lambda: BoundedSemaphore(LISTINGS_MAX)
     )

@@ -92,9 +92,15 @@ def check_same_site(request: Sent) -> None:
         raise CrossSite("this API does not answer requests from web pages")
 
 
+def is_local(sent: Sent, trust: Trust) -> bool:
+    """Whether it comes from this machine, straight, and was meant for it."""
+    host = sent.header("Host") or ""
+    return _from_here(sent) and _ours(host, trust.hosts)
+
+
 def _check_local(request: Sent, trust: Trust) -> None:
     """X-Name alone counts on this machine only, and only for a host that it is."""
-    if _forwarded(request) or not _loopback(request.peer):
+    if not _from_here(request):
         raise Unauthenticated(
             "X-Name alone is trusted from this machine only: call the daemon from "
             "the machine it runs on, without a proxy, or set auth: {mode: names} in "
@@ -106,6 +112,10 @@ def _check_local(request: Sent, trust: Trust) -> None:
             "the Host header must be localhost, an IP address, or a name listed "
             "under hosts: in config.yml"
         )
+
+
+def _from_here(request: Sent) -> bool:
+    return not _forwarded(request) and _loopback(request.peer)
 
 
 def _forwarded(request: Sent) -> bool:

@@ -27,16 +27,16 @@ HEAD_BYTES_MAX = 2048
 _PLAIN = re.compile(rb"[0-9A-Za-z_-]{1,64}")
 
 
-class Incoming:
-    """One request as the parser has read it. See exchange.Asked.
+class Head:
+    """The head of a request as the parser has read it.
 
     `fields` are names, in lower case, and values by turns, but for those that are kept
     `apart`: they frame the message, or differ from one request to the next.
     """
 
     __slots__ = (
-        *("apart", "began", "body_bytes", "close", "desk", "fields", "known"),
-        *("method", "peer", "row", "target", "version", "waited"),
+        *("apart", "close", "desk", "fields", "known", "length", "method", "peer"),
+        *("row", "settings", "target", "version"),
     )
 
     def __init__(
@@ -45,45 +45,65 @@ class Incoming:
         target: bytes,
         fields: list[bytes],
         apart: Mapping[bytes, bytes],
-        body: bytes,
         peer: str,
+        version: str = "1.1",
+        *,
+        close: bool = False,
     ) -> None:
         self.method = method
         self.target = target
         self.fields = fields
         self.apart = apart
-        self.body_bytes = body
         self.peer = peer
-        self.version = "1.1"
-        self.close = False  # the connection ends with the answer
-        self.waited = False  # for work to come
-        self.began = 0.0
+        self.version = version
+        self.close = close  # the connection ends with the answer
+        # What the lane has found out about it.
+        self.row: Endpoint | None = None  # whose whole path it names
         self.desk: Desk | None = None
-        self.row: Endpoint | None = None
+        self.settings: object = None
         self.known: dict[Any, Any] = {}
+        self.length = 0  # of the body that it announces, where it is kept
+
+
+class Incoming:
+    """One request. See exchange.Asked."""
+
+    __slots__ = ("began", "body_bytes", "head", "row", "waited")
+
+    def __init__(self, head: Head, body: bytes) -> None:
+        self.head = head
+        self.body_bytes = body
+        self.row: Endpoint | None = None  # that the lane answered it by
+        self.began = 0.0
+        self.waited = False  # for work to come
+
+    @property
+    def peer(self) -> str:
+        return self.head.peer
 
     @property
     def query(self) -> str:
-        return self.target.partition(b"?")[2].decode("latin-1")
+        return self.head.target.partition(b"?")[2].decode("latin-1")
 
     def header(self, name: str) -> str | None:
         wanted = name.lower().encode("latin-1")
         if wanted in VARYING:
-            found = self.apart.get(wanted)
+            found = self.head.apart.get(wanted)
             return None if found is None else found.decode("latin-1")
-        fields = self.fields
+        fields = self.head.fields
         for at in range(0, len(fields), 2):
             if fields[at] == wanted:
                 return fields[at + 1].decode("latin-1")
         return None
 
     def header_names(self) -> Iterable[str]:
-        return [name.decode("latin-1") for name in self.fields[::2]]
+        return [name.decode("latin-1") for name in self.head.fields[::2]]
 
     def once(self, read: Callable[[Any, Sent], T]) -> T:
-        found: T | None = self.known.get(read)
+        known = self.head.known
+        found: T | None = known.get(read)
         if found is None:
-            found = self.known[read] = read(self.desk, self)
+            found = known[read] = read(self.head.desk, self)
         return found
 
     def body(self, form: Form, *, check: object = None) -> Any:  # noqa: ARG002 all is asked again of Flask
@@ -121,29 +141,38 @@ class HotLane:
 
     def is_slow(self, asked: Incoming) -> bool:
         """Whether it is long work, or may block."""
-        path = asked.target.partition(b"?")[0]
-        return b"%b %b" % (asked.method, path) in self._slow
+        path = asked.head.target.partition(b"?")[0]
+        return b"%b %b" % (asked.head.method, path) in self._slow
 
     def answer(self, asked: Incoming) -> Reply | None:
         """The reply; None: nothing was done, and Flask has to look."""
+        head, desk = asked.head, self._desk
         try:
-            return self._answer(asked)
+            row = head.row
+            if row is None or head.settings is not desk.settings:
+                return self._find(asked)
+            asked.row = row
+            return row.route(desk, asked)
         except (JobEngineError, Doubt):
             return None
 
-    def _answer(self, asked: Incoming) -> Reply:
-        target = asked.target
+    def _find(self, asked: Incoming) -> Reply:
+        head = asked.head
+        target = head.target
         if b"?" in target:
             target = target.partition(b"?")[0]
-        row = self._exact.get(b"%b %b" % (asked.method, target))
+        row = self._exact.get(b"%b %b" % (head.method, target))
         if row is None:
-            return self._by_tail(asked, target)
+            return self._find_by_tail(asked, target)
         self._recall(asked, row)
+        head.row = row
         return row.route(self._desk, asked)
 
-    def _by_tail(self, asked: Incoming, target: bytes) -> Reply:
+    def _find_by_tail(self, asked: Incoming, target: bytes) -> Reply:
         at = target.rfind(b"/") + 1
-        row, name = self._tails.get(b"%b %b" % (asked.method, target[:at]), (None, ""))
+        row, name = self._tails.get(
+            b"%b %b" % (asked.head.method, target[:at]), (None, "")
+        )
         if row is None or not _PLAIN.fullmatch(target, at):
             raise Doubt
         self._recall(asked, row)
@@ -152,25 +181,25 @@ class HotLane:
     def _recall(self, asked: Incoming, row: Endpoint) -> None:
         """Give *asked* what is known of heads like its own."""
         asked.row = row
-        asked.desk = self._desk
-        if self._settings is not self._desk.settings:
-            self._settings = self._desk.settings
+        head = asked.head
+        desk = head.desk = self._desk
+        if self._settings is not desk.settings:
+            self._settings = desk.settings
             self._heads.clear()
-        apart = asked.apart
-        if apart and not apart.keys() <= VARYING:
+        head.settings = self._settings
+        if head.apart and not head.apart.keys() <= VARYING:
             raise Doubt
-        key = (asked.peer, asked.query if b"?" in asked.target else "", *asked.fields)
+        key = (head.peer, asked.query if b"?" in head.target else "", *head.fields)
         known = self._heads.get(key)
         if known is None:
-            known = self._learn(asked, key)
-        asked.known = known
+            known = self._learn(head, key)
+        head.known = known
         if not row.dialect.open:
             asked.once(_same_site)
 
-    def _learn(self, asked: Incoming, key: tuple[object, ...]) -> dict[Any, Any]:
-        fields = asked.fields
-        names = fields[::2]
-        if len(set(names)) != len(names) or sum(map(len, fields)) > HEAD_BYTES_MAX:
+    def _learn(self, head: Head, key: tuple[object, ...]) -> dict[Any, Any]:
+        names = head.fields[::2]
+        if len(set(names)) != len(names) or sum(map(len, head.fields)) > HEAD_BYTES_MAX:
             raise Doubt
         if len(self._heads) >= HEADS_MAX:
             self._heads.clear()

@@ -6,16 +6,15 @@ is trusted.
 
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Protocol
 
-from jobengine.api.endpoint import Dialect, House, Lane
+from jobengine.api.endpoint import Desk, Dialect, House, Lane
 from jobengine.api.exchange import Asked, Reply, Sent
-from jobengine.api.identity import Trust, _forwarded, _loopback, _ours
+from jobengine.api.identity import Trust, is_local
 from jobengine.api.paced import paced
 from jobengine.errors import Forbidden
 from jobengine.store.port import Store, Transaction
 from jobengine.telemetry.exposition import CONTENT_TYPE
-from jobengine.telemetry.metrics import Level, Meter
+from jobengine.telemetry.metrics import Level
 
 METRICS = Dialect("metrics")
 
@@ -23,19 +22,8 @@ METRICS = Dialect("metrics")
 SLICE_QUEUES = 50
 
 
-class Metered(Protocol):
-    """The part of the desk that is used here."""
-
-    @property
-    def house(self) -> House: ...
-    @property
-    def settings(self) -> Trust: ...
-    @property
-    def meter(self) -> Meter: ...
-
-
 @METRICS.endpoint("GET", "/metrics", statuses=(200, 403), lane=Lane.SLOW, head=True)
-def metrics(desk: Metered, asked: Asked) -> Reply:
+def metrics(desk: Desk, asked: Asked) -> Reply:
     """How the house does, as Prometheus reads it. For this machine only."""
     _check_local(asked, desk.settings)
     chunks = paced(desk.meter.text(_levels(desk.house)))
@@ -46,8 +34,7 @@ def metrics(desk: Metered, asked: Asked) -> Reply:
 
 def _check_local(sent: Sent, trust: Trust) -> None:
     """Raises: Forbidden, what comes from elsewhere, or by way of a proxy or a page."""
-    here = not _forwarded(sent) and _loopback(sent.peer)
-    if not here or not _ours(sent.header("Host") or "", trust.hosts):
+    if not is_local(sent, trust):
         raise Forbidden(
             "metrics are for callers on the machine the daemon runs on, without a "
             "proxy: run the scraper or an agent of it there"

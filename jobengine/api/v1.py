@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
-from time import perf_counter, sleep
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
@@ -17,6 +16,7 @@ from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane
 from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Reply, Sent, Wait
 from jobengine.api.forms import Form, Payload
 from jobengine.api.identity import BadHeader, identify, named
+from jobengine.api.paced import paced
 from jobengine.core.access import Caller
 from jobengine.core.job import Change, Job, NewJob, State, Terms
 from jobengine.engine import Receipt
@@ -135,7 +135,7 @@ def jobs(desk: Desk, asked: Asked) -> Reply:
     give_up = desk.listings.release
     try:
         listing = desk.engine.listing(head.caller, head.queue)
-        members = _paced(_rendered(listing, words))
+        members = paced(_rendered(listing, words))
         first = next(members, None)
     except BaseException:
         give_up()
@@ -240,19 +240,6 @@ def _rendered(slices: Slices, words: frozenset[str]) -> Iterator[bytes]:
                 yield b",".join(texts)
                 texts, size = [], 0
         yield b",".join(texts)
-
-
-def _paced(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks that are not empty, after a pause as long as each took to make.
-
-    A thread that simply runs starves all others of the interpreter.
-    """
-    began = perf_counter()
-    for chunk in chunks:
-        sleep(perf_counter() - began)
-        if chunk:
-            yield chunk
-        began = perf_counter()
 
 
 def _new_job(body: Any) -> NewJob:

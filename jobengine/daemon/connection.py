@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from jobengine.api.exchange import VARYING
-from jobengine.api.lane import Incoming
+from jobengine.api.lane import Head, Incoming
 from jobengine.daemon.wire import CONTINUE
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         *("_apart", "_body", "_body_bytes", "_body_held", "_busy", "choked"),
         *("_close", "_eof", "_fed", "_fields", "_held", "_in_head", "_line"),
-        *("_parser", "_partial", "_paused", "_read", "_refusal", "_refused"),
-        *("_served", "_started", "_target", "_turns", "_unfed"),
-        *("deadline", "lost", "owed", "peer", "transport"),
+        *("_latest", "_parser", "_partial", "_paused", "_read", "_refusal", "_refused"),
+        *("_started", "_target", "_turns", "_unfed"),
+        *("deadline", "lost", "owed", "peer", "served", "transport"),
     )
 
     def __init__(self, turns: "Turns") -> None:
@@ -63,12 +63,13 @@ class Connection(asyncio.Protocol):
         self._line: deque[Incoming] = deque()  # read, and waiting for those before
         self._unfed = bytearray()  # not even read
         self._busy = False  # with a request that is answered in another turn
-        self._served = 0  # requests begun in this turn
+        self.served = 0  # requests begun in this turn
         self._held = 0  # bytes of memory that this client's requests take
         self._body_held = 0
         self._partial = self._in_head = False  # a request has begun to arrive
         self._started: float | None = None
         self._fed = 0
+        self._latest: Incoming | None = None  # the request that was read last
         self._eof = self._close = False
         self._refused = False  # what is sent is not read any more
         self._refusal: tuple[Any, ...] | None = None  # to be said after all answers
@@ -99,13 +100,28 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused or self._close:
             return
-        if self._unfed or self._busy or self._line or len(data) > FEED_BYTES:
+        waits = self._unfed or self._busy or self._line
+        if (
+            not waits
+            and not self._partial
+            and self.served < self._turns.limits.pipeline
+        ):
+            # The head that this client always sends: the parser knows it by heart.
+            asked = self._turns.recall(data, self.peer)
+            if asked is not None:
+                self._begin(asked)
+                return
+        if waits or len(data) > FEED_BYTES:
             self._unfed += data
             self._hold(len(data))
             self._pump()
         else:
+            whole = not self._partial
+            self._latest = None
             self._feed(data)
             self._rest()
+            if whole and self._latest is not None and not self._partial:
+                self._turns.remember(data, self._latest)
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -177,26 +193,17 @@ class Connection(asyncio.Protocol):
         apart = self._apart
         if b"upgrade" in apart and self._parser.get_method() != b"CONNECT":
             return  # it is read again, without
-        body = self._body
-        asked = Incoming(
-            self._parser.get_method(),
-            self._target,
-            self._read,
-            apart,
-            body[0] if len(body) == 1 else b"".join(body),
-            self.peer,
-        )
-        if not self._parser.should_keep_alive() or b"connection" in apart:
-            asked.version = self._parser.get_http_version()
-            if asked.version not in {"1.0", "1.1"}:
-                raise NotTaken(
-                    505,
-                    "HTTP version not supported",
-                    "HTTP/1.1 and 1.0 are spoken here",
-                )
-            asked.close = self._close = not self._parser.should_keep_alive()
+        parser, body = self._parser, self._body
+        head = Head(parser.get_method(), self._target, self._read, apart, self.peer)
+        if not parser.should_keep_alive() or b"connection" in apart:
+            head.version = parser.get_http_version()
+            if head.version not in {"1.0", "1.1"}:
+                raise NotTaken(505, "HTTP version not supported", "speak HTTP/1.1")
+            head.close = self._close = not parser.should_keep_alive()
+        asked = Incoming(head, body[0] if len(body) == 1 else b"".join(body))
+        self._latest = asked
         self._clear()
-        if self._busy or self._line or self._served >= self._turns.limits.pipeline:
+        if self._busy or self._line or self.served >= self._turns.limits.pipeline:
             self._line.append(asked)
             self._hold(REQUEST_BYTES + len(asked.body_bytes))
             self._turns.later(self)
@@ -204,6 +211,11 @@ class Connection(asyncio.Protocol):
             self._begin(asked)
 
     # --- our side
+
+    @property
+    def stirred(self) -> bool:
+        """Whether there is more to be done for it, now that a turn is over."""
+        return bool(self._line or self._unfed or self._refusal or self._paused)
 
     def send(self, data: bytes, *, close: bool = False) -> None:
         """Write a whole answer, or the end of one."""
@@ -215,15 +227,16 @@ class Connection(asyncio.Protocol):
             self._linger()
         elif close or (self._eof and not self.owed and not self._line):
             self.transport.close()
+        elif not (self.owed or self._line or self._unfed or self._partial):
+            self.deadline = self._turns.now + self._turns.limits.idle_seconds
 
     def go_on(self, *, done: bool = False) -> None:
         """A turn is over; *done*: with the request that kept us busy."""
-        self._served = 0
         if done:
             self._busy = False
         pipeline = self._turns.limits.pipeline
         while self._line and not self._busy and not self.lost:
-            if self._served >= pipeline:
+            if self.served >= pipeline:
                 self._turns.later(self)
                 return
             asked = self._line.popleft()
@@ -256,7 +269,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _begin(self, asked: Incoming) -> None:
-        self._served += 1
+        self.served += 1
         self.owed += 1
         self.deadline = inf
         if not self._turns.begin(self, asked):
@@ -273,7 +286,7 @@ class Connection(asyncio.Protocol):
         self._rest()
 
     def _feed(self, data: bytes) -> None:
-        self._fed += len(data)
+        self._fed = len(data) if not self._partial else self._fed + len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:

@@ -14,7 +14,7 @@ import structlog
 from flask import Flask
 from msgspec.structs import asdict
 
-from jobengine.api.app import create_app, use_settings
+from jobengine.api.app import create_app, new_meter, use_settings
 from jobengine.api.health import Status
 from jobengine.build import House, open_house
 from jobengine.daemon import reload
@@ -26,6 +26,8 @@ from jobengine.daemon.settings import Settings
 from jobengine.daemon.sweeper import Sweeper
 from jobengine.errors import JobEngineError, StoreFailed
 from jobengine.store.journal.disk import OsDisk
+from jobengine.store.port import Change
+from jobengine.telemetry.metrics import Meter
 
 # How long requests under way may take to end once we were told to stop. What is left of
 # the 10 s of a stop is for the sweeper's batch and the last sync.
@@ -53,7 +55,7 @@ class Keeper(ABC):
     _house: House
     _flask: Flask
     _settings: Settings
-    _clock: SystemClock
+    _meter: Meter
     _sweeper: Sweeper
     _reloader: Reloader
     _compacting: Compacting
@@ -93,7 +95,7 @@ class Keeper(ABC):
         # Not the parent's settings: they may be days old by now.
         seen = reload.read(self.app.settings.config_path)
         settings = self._settings = self.app.load_settings()
-        clock = self._clock = SystemClock()
+        clock = SystemClock()
         self._house = open_house(
             db_path=settings.db_path,
             secret=settings.secret,
@@ -103,14 +105,18 @@ class Keeper(ABC):
             on_failure=self._fail,
         )
         _tell_how(self._house, OsDisk(settings.db_path).doubtful())
-        self._flask = create_app(self._house, settings, self._status)
-        self._sweeper = Sweeper(self._house.upkeep, self._house.store, clock)
+        self._meter = self._new_meter(clock, settings)
+        self._flask = create_app(self._house, settings, self._status, self._meter)
+        self._sweeper = Sweeper(
+            self._house.upkeep, self._house.store, clock, swept=self._meter.swept
+        )
         self._reloader = Reloader(
             settings,
             seen=seen,
             load=self.app.load_settings,
             apply=self._apply,
             status=self._status,
+            told=self._meter.reloaded,
         )
         assert self._house.compactor is not None
         self._compacting = Compacting(self._house.compactor)
@@ -122,9 +128,27 @@ class Keeper(ABC):
         """Put a new configuration in force. From the reloader's thread."""
         self._house.upkeep.reconfigure(settings.rules)
         use_settings(self._flask, settings)
+        self._meter.use_names(*_names(settings))
         self._settings = settings
         # Who waits for a queue that is gone, or may not read it now, should know.
         self._house.doorbell.ring_all()
+
+    def _new_meter(self, clock: SystemClock, settings: Settings) -> Meter:
+        meter = new_meter(clock.now)
+        meter.use_names(*_names(settings))
+        meter.watch(
+            file_bytes=lambda: self._house.file_bytes,
+            waiters=lambda: self._house.doorbell.waiters,
+            auth_insecure=lambda: self._settings.auth_mode == "names",
+        )
+        self._house.store.listen(self._overhear)
+        return meter
+
+    def _overhear(
+        self, changes: list[Change], now: int, size: int, seconds: float
+    ) -> None:
+        self._meter.commit(changes, now)
+        self._meter.committed(size, len(changes), seconds)
 
     def _fail(self, error: BaseException) -> None:
         """A write or a sync has failed: those who wait are told, then we end."""
@@ -145,6 +169,13 @@ class Keeper(ABC):
 
     def _ask_compact(self, *_: object) -> None:
         self._soon(lambda: self._compacting.ask())
+
+
+def _names(settings: Settings) -> tuple[set[str], set[str]]:
+    """The queues and services that the configuration names."""
+    queues = settings.rules.queues
+    lists = [names for rules in queues.values() for names in (rules.read, rules.write)]
+    return set(queues), set().union(*lists)
 
 
 def _tell_how(house: House, doubtful: str | None) -> None:

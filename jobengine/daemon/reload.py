@@ -51,8 +51,10 @@ class Reloader(Chore):
         load: Callable[[], Settings],
         apply: Callable[[Settings], None],
         status: Status,
+        told: Callable[..., None] = lambda **_accepted: None,
     ) -> None:
         super().__init__("reload")
+        self._told = told
         self._started = self._current = settings
         self._load = load
         self._apply = apply
@@ -79,6 +81,7 @@ class Reloader(Chore):
             settings = self._load()
         except ConfigError as error:
             self._status.config_error = str(error)
+            self._told(accepted=False)
             log.error(
                 "configuration rejected, nothing changed",
                 code=error.code,
@@ -92,6 +95,7 @@ class Reloader(Chore):
         self._apply(settings)
         self._current = settings
         self._status.config_error = None
+        self._told(accepted=True)
         log.info(
             "configuration reloaded",
             **{key: what for key, what in asdict(change).items() if what},

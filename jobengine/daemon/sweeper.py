@@ -22,8 +22,8 @@ REST_S = 0.25
 # A disk that has no room for a sweep has it in a while or not for long.
 FULL_S = 5.0
 
-# The rows of one batch: the store is held for a few milliseconds, then let go.
-BATCH = 500
+# The rows of one batch: the store is held for about a millisecond, then let go.
+BATCH = 100
 
 # What upkeep says became of jobs -> the event and the reason in the log.
 OUTCOMES = {
@@ -45,8 +45,16 @@ class Alarmed(Protocol):
 class Sweeper(Chore):
     """Sweeps when something is due, a batch at a time, and sleeps in between."""
 
-    def __init__(self, upkeep: Upkeep, store: Alarmed, clock: Clock) -> None:
+    def __init__(
+        self,
+        upkeep: Upkeep,
+        store: Alarmed,
+        clock: Clock,
+        *,
+        swept: Callable[[float], None] = lambda _lag_seconds: None,
+    ) -> None:
         super().__init__("sweeper")
+        self._swept = swept
         self._upkeep = upkeep
         self._clock = clock
         store.set_alarm(self.ask)
@@ -58,6 +66,9 @@ class Sweeper(Chore):
             StoreFailed: nothing can be swept any more.
         """
         begun = self._clock.monotonic()
+        due = self._upkeep.next_due()
+        if due is not None:
+            self._swept(max(0, self._clock.now() - due) / 1000)
         swept = self._upkeep.sweep(BATCH)
         for (queue, outcome), count in swept.items():
             event, reason = OUTCOMES[outcome]

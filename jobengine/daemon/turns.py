@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from jobengine.api.exchange import Reply
-from jobengine.api.lane import HotLane, Incoming
+from jobengine.api.lane import Head, HotLane, Incoming
 from jobengine.daemon.connection import Connection
 from jobengine.daemon.slow import SlowLane
 from jobengine.daemon.waiters import Found, Waiter, Waiters
@@ -31,6 +31,11 @@ PLAIN_S = 0.005
 BODY_BYTES_MAX = 64 << 10
 # How often deadlines are looked at.
 TICK_S = 1.0
+# Heads that are kept, and how long one may be: a few MiB at most. A service sends the
+# same ones again and again.
+HEADS_MAX = 4096
+HEAD_BYTES_MAX = 1024
+_LENGTH = {b"content-length"}
 # How often a drain looks who is still there.
 DRAIN_LOOK_S = 0.02
 
@@ -104,6 +109,8 @@ class Turns:
         # Who goes on after this turn, and whether with what kept it busy done.
         self._later: dict[Connection, bool] = {}
         self._streams: dict[Connection, Callable[[], None]] = {}  # their readers rest
+        # What the parser has read before, by address and bytes.
+        self._heads: dict[tuple[str, bytes], Head] = {}
         self._ending = False  # the end of this turn is scheduled
         self._turn = 0
         self._tending = False
@@ -168,13 +175,37 @@ class Turns:
             self._plain.append((connection, asked))
         return False
 
+    def recall(self, data: bytes, peer: str) -> Incoming | None:
+        """The request that *data* is, all of it, where its head is one that the parser
+        has read before, byte for byte, from the same address.
+
+        What the parser makes of a head depends on nothing else: it is not asked again.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        head = self._heads.get((peer, data[:end]))
+        if head is None or len(data) - end != head.length:
+            return None
+        return Incoming(head, data[end:])
+
+    def remember(self, data: bytes, asked: Incoming) -> None:
+        """Keep the head of *asked*, which is all of *data*, if it may come again."""
+        head = asked.head
+        if head.row is None or head.close or head.apart.keys() - _LENGTH:
+            return
+        end = len(data) - len(asked.body_bytes)
+        if end > HEAD_BYTES_MAX or data.find(b"\r\n\r\n") + 4 != end:
+            return
+        if len(self._heads) >= HEADS_MAX:
+            self._heads.clear()
+        head.length = len(asked.body_bytes)
+        self._heads[head.peer, data[:end]] = head
+
     def refuse(
         self, connection: Connection, status: int, title: str, detail: str
     ) -> None:
         """Answer what is no request."""
         log.debug("not a request", status=status)
-        asked = Incoming(b"", b"", [], {}, b"", connection.peer)
-        asked.close = True
+        asked = Incoming(Head(b"", b"", [], {}, connection.peer, close=True), b"")
         raw = self._wire.refusal(status, title, detail)
         self._out.append((connection, asked, Answer.raw(raw)))
         self._end_soon()
@@ -243,12 +274,14 @@ class Turns:
         later, self._later = self._later, {}
         failed = self._store.failure is not None
         for connection, asked, found in out:
-            if failed and asked.method:
+            if failed and asked.head.method:
                 # What was answered before is not true: the application says so.
                 self._send(connection, asked, self._ask_flask(asked))
             else:
                 self._send(connection, asked, found)
-            later.setdefault(connection, False)
+            connection.served = 0
+            if connection.stirred:
+                later.setdefault(connection, False)
         for connection, done in later.items():
             connection.go_on(done=done)
 
@@ -272,7 +305,7 @@ class Turns:
             return self._gateway.answer(asked, **how)
         except Exception:  # the outermost loop of a request
             log.exception("request failed", code="internal_error")
-            asked.close = True
+            asked.head.close = True
             return Answer.raw(self._wire.refusal(500, "Internal server error", "a bug"))
 
     def _finish(self, connection: Connection, asked: Incoming, found: Found) -> None:
@@ -295,9 +328,9 @@ class Turns:
             if reply is not None and reply.undo is not None:
                 reply.undo()
             return
-        close = asked.close or self.draining
+        close = asked.head.close or self.draining
         if isinstance(found, Reply):
-            data = self._wire.reply(found, asked.version, close=close)
+            data = self._wire.reply(found, asked.head.version, close=close)
         else:
             data = found.on_the_wire(self._wire, asked, close=close)
         connection.send(data, close=close)
@@ -343,7 +376,7 @@ class Turns:
         elif answer.rest is None:
             self._finish(connection, asked, answer)
         else:
-            close = asked.close or self.draining
+            close = asked.head.close or self.draining
             data = answer.on_the_wire(self._wire, asked, close=close)
             self._stream(connection, asked, answer, data)
 

@@ -84,12 +84,12 @@ class Answer:
         if self.reply is not None:
             headers = [*headers, *commit_header(self.reply)]
         if self.rest is not None:
-            self._chunked = asked.version == "1.1"
+            self._chunked = asked.head.version == "1.1"
             self.closes = close or not self._chunked
             if self._chunked:
                 headers = [*headers, ("Transfer-Encoding", "chunked")]
             close = self.closes
-        head = wire.head(self._status, headers, asked.version, close=close)
+        head = wire.head(self._status, headers, asked.head.version, close=close)
         return head + (self.framed(self._body) if self._body else b"")
 
     def framed(self, part: bytes) -> bytes:
@@ -130,20 +130,20 @@ class Gateway:
 
         found = self._app(self._environ(asked) | {PASSAGE: passage}, start)
         answer = started[0]
-        answer.take(found, whole=whole or asked.method == b"HEAD")
+        answer.take(found, whole=whole or asked.head.method == b"HEAD")
         answer.reply = passage.reply
-        if asked.method == b"HEAD":
+        if asked.head.method == b"HEAD":
             answer.drop_body()
         return answer
 
     def _environ(self, asked: Incoming) -> dict[str, Any]:
-        path, host = _parts(asked.target)
+        path, host = _parts(asked.head.target)
         environ = {
             **self._constant,
-            "REQUEST_METHOD": asked.method.decode("latin-1"),
+            "REQUEST_METHOD": asked.head.method.decode("latin-1"),
             "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
             "QUERY_STRING": asked.query,
-            "SERVER_PROTOCOL": f"HTTP/{asked.version}",
+            "SERVER_PROTOCOL": f"HTTP/{asked.head.version}",
             "REMOTE_ADDR": asked.peer,
             "CONTENT_LENGTH": str(len(asked.body_bytes)),
             "wsgi.input": BytesIO(asked.body_bytes),
@@ -158,12 +158,12 @@ class Gateway:
 
 
 def _headers(asked: Incoming) -> Iterator[tuple[bytes, bytes]]:
-    fields = asked.fields
+    fields = asked.head.fields
     for at in range(0, len(fields), 2):
         # X_Name is not X-Name, and in an environment nobody could tell.
         if b"_" not in fields[at]:
             yield fields[at], fields[at + 1]
-    for name, value in asked.apart.items():
+    for name, value in asked.head.apart.items():
         if name not in _NOT_PASSED:
             yield name, value
 

@@ -22,6 +22,7 @@ from jobengine.store.port import (
     Clock,
     Committer,
     Journal,
+    Listener,
     R,
     Record,
     Ticket,
@@ -152,7 +153,6 @@ class MemoryStore:
         self.journal = journal
         self.alarm: Callable[[], None] | None = None
         self.bell: Callable[[str], None] | None = None
-        self.listener: Callable[[list[Change], int], None] | None = None
         self.turning: int | None = None  # the thread that commits by turns
         self.now = 0
 
@@ -180,11 +180,10 @@ class MemoryStore:
         with self.lock:
             self.bell = bell
 
-    def listen(self, listener: Callable[[list[Change], int], None]) -> None:
-        """Call *listener* with what was changed, and an instant, once it is durable."""
-        self.listener = listener
+    def listen(self, listener: Listener) -> None:
+        """Have *listener* told of every commit. Without a journal there are none."""
         if self.journal is not None:
-            self.journal.listen(lambda changes, _size, _s: listener(changes, self.now))
+            self.journal.listen(lambda changes, *how: listener(changes, self.now, *how))
 
     def take_turns(self, wake: Callable[[], None]) -> Committer:
         """Let the calling thread commit by turns. See port.Store."""
@@ -265,8 +264,6 @@ class MemoryTransaction:
             self._undo()
         elif self._changes and journal is not None:
             return journal.stage(self._changes, self._size)
-        elif self._changes and self._store.listener is not None:
-            self._store.listener(self._changes, self.now)
         return None if journal is None else journal.pending()
 
     def get(self, queue: str, uid: str) -> Job | None:

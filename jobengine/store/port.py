@@ -131,8 +131,8 @@ class Store(Protocol):
     def set_bell(self, bell: Callable[[str], None]) -> None:
         """Call *bell*, outside every lock, with a queue that has got work."""
 
-    def listen(self, listener: Callable[[list[Change], int], None]) -> None:
-        """Call *listener* with what was changed, and an instant, once it is durable."""
+    def listen(self, listener: "Listener") -> None:
+        """Have *listener* told of every commit, once it is durable."""
 
     def take_turns(self, wake: Callable[[], None]) -> "Committer":
         """Let the calling thread, an event loop's, commit by turns.
@@ -143,6 +143,16 @@ class Store(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+class Listener(Protocol):
+    """Overhears commits. Called outside every lock, by whoever commits."""
+
+    def __call__(
+        self, changes: list[Change], now: int, size: int, seconds: float
+    ) -> None:
+        """*changes* were committed by the instant *now*, in a frame of *size* bytes
+        that took *seconds*."""
 
 
 class Committer(Protocol):
@@ -160,6 +170,8 @@ class Committer(Protocol):
 
 class Journal(Committer, Protocol):
     """Where a memory store's changes are made durable."""
+
+    end: int  # of the file, in bytes
 
     @property
     def failure(self) -> StoreFailed | None: ...

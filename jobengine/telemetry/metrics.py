@@ -27,7 +27,6 @@ CODES = tuple(f"{digit}xx" for digit in range(10))
 # The template of the path ("" where none fits), the method, the status, the seconds.
 Answer: TypeAlias = tuple[str, str, int, float]
 
-
 # A family and its series.
 Told: TypeAlias = tuple[Family, Iterable[Series]]
 
@@ -36,7 +35,7 @@ class Level(Struct, frozen=True):
     """How a queue stands.
 
     `jobs` has their number by the word for their state; `ready_ms` is for how long the
-    oldest could have been claimed, None where there is none.
+    next in line could have been claimed, None where there is none.
     """
 
     queue: str
@@ -79,10 +78,10 @@ class Meter:
     def __init__(
         self, *, routes: Iterable[str], version: str, now: Callable[[], int]
     ) -> None:
-        self._lock = threading.Lock()  # guards all below but the first three
         self._paths = frozenset(routes)
         self._version, self._now = version, now
         self._process = Process()
+        self._lock = threading.Lock()  # guards everything below
         self._queues: dict[str, _Queue] = {OTHER: _Queue()}
         self._services: frozenset[str] = frozenset()
         self._routes: dict[tuple[str, str], _Route] = {}
@@ -108,11 +107,12 @@ class Meter:
             }
             self._services = frozenset(services)
             # Those who left take their series along.
+            stay = self._services | {OTHER}
             self._denied = Counter(
                 {
                     (queue, service): count
                     for (queue, service), count in self._denied.items()
-                    if queue in self._queues and service in {OTHER, *self._services}
+                    if queue in self._queues and service in stay
                 }
             )
 
@@ -123,7 +123,7 @@ class Meter:
             self._watched |= readings
 
     def commit(self, changes: Changes, now: int) -> None:
-        """Count what has become durable."""
+        """Count what has become durable: a listener of the store's."""
         old: Any  # An event is one of a job: where there is one, these are jobs.
         new: Any
         with self._lock:

@@ -57,6 +57,7 @@ LIMITS = {
     "idle_seconds": 75,
     "pipeline": 32,
     "buffered_bytes": 2 * 1024 * 1024,
+    "inflight_bytes": 256 * 1024 * 1024,
 }
 
 
@@ -292,6 +293,7 @@ def test_no_more_mistakes_are_told_than_a_person_reads(place: Place) -> None:
         ("header_seconds", 1, 3600),
         ("idle_seconds", 1, 3600),
         ("pipeline", 1, 1024),
+        ("inflight_bytes", 64 << 20, 16 << 30),
     ],
 )
 def test_a_limit_has_limits_of_its_own(
