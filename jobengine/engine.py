@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from jobengine.core import lifecycle
-from jobengine.core.access import Caller, Right, holds, rights
-from jobengine.core.job import Change, Job, NewJob, State
+from jobengine.core.access import READ, WRITE, Caller, Right, allows, holds, rights
+from jobengine.core.job import INPROGRESS, Change, Job, NewJob
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.errors import Forbidden, JobNotFound, QueueNotFound, StaleLease
 from jobengine.store.port import Store, Ticket, Transaction
@@ -72,7 +72,7 @@ class Engine:
         """
         with self._store.transaction() as tx:
             # Within the block, where no reload can take the queue away meanwhile.
-            self._admit(caller, queue, Right.WRITE)
+            self._admit(caller, queue, WRITE)
             job = lifecycle.create(
                 new, uid=self._new_uid(), queue=queue, seq=tx.next_seq(), now=tx.now
             )
@@ -93,7 +93,7 @@ class Engine:
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
-        rules = self._admit(caller, queue, Right.READ)
+        rules = self._admit(caller, queue, READ)
         while True:
             with self._store.transaction() as tx:
                 taken = [
@@ -145,7 +145,7 @@ class Engine:
         """
         rules, held = self._seen(caller, queue)
         if not self._may_update(held, change):
-            raise _forbidden(caller, queue, Right.WRITE)
+            raise _forbidden(caller, queue, WRITE)
         with self._store.transaction() as tx:
             job = self._present(tx, rules, uid)
             if lease is not None and (job.lease is None or job.lease.token != lease):
@@ -155,10 +155,10 @@ class Engine:
             settle = _settling(caller, held, job, change)
             if settle is not None:
                 after = settle(job, now=tx.now, rules=rules)
-            elif Right.WRITE in held:
+            elif WRITE in held:
                 after = self._overridden(caller, job, change, tx.now, rules)
             else:
-                raise _forbidden(caller, queue, Right.WRITE)
+                raise _forbidden(caller, queue, WRITE)
             if after is not job:
                 tx.put(after)
         _note(receipt, tx)
@@ -173,7 +173,7 @@ class Engine:
             QueueNotFound, Forbidden: the caller may not write to the queue.
             JobNotFound: there is no such job.
         """
-        rules = self._admit(caller, queue, Right.WRITE)
+        rules = self._admit(caller, queue, WRITE)
         with self._store.transaction() as tx:
             tx.drop(self._present(tx, rules, uid))
         _note(receipt, tx)
@@ -184,7 +184,7 @@ class Engine:
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
-        rules = self._admit(caller, queue, Right.READ)
+        rules = self._admit(caller, queue, READ)
         with self._store.transaction() as tx:
             return Listing(tx.jobs(queue), now=tx.now, rules=rules)
 
@@ -200,8 +200,9 @@ class Engine:
         return rules, held
 
     def _admit(self, caller: Caller, queue: str, right: Right) -> QueueRules:
-        rules, held = self._seen(caller, queue)
-        if right not in held:
+        rules = self.rules.queues.get(queue)
+        if rules is None or not allows(caller, rules, right):
+            self._seen(caller, queue)
             raise _forbidden(caller, queue, right)
         return rules
 
@@ -218,7 +219,7 @@ class Engine:
         )
 
     def _may_update(self, held: frozenset[Right], change: Change) -> bool:
-        if Right.WRITE in held:
+        if WRITE in held:
             return True
         return not self.rules.strict_acl and change.state_alone
 
@@ -272,10 +273,10 @@ def _settling(
 ) -> lifecycle.Settle | None:
     """How the job's holder says what became of its run (D1); None: it is not that."""
     if (
-        Right.READ in held
+        READ in held
         and change.state is not None
         and change.state_alone
-        and job.state is State.INPROGRESS
+        and job.state is INPROGRESS
         and holds(caller, job)
     ):
         return lifecycle.SETTLE.get(change.state)

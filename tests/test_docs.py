@@ -14,7 +14,7 @@ from daemons import Daemon
 from jobengine import errors
 from jobengine.api.app import ENDPOINTS
 from jobengine.cli import main
-from jobengine.daemon import arbiter, exits, schema, settings, worker
+from jobengine.daemon import arbiter, exits, schema, settings, threads
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -228,7 +228,7 @@ def test_every_refusal_of_what_is_no_request_is_documented() -> None:
     column = re.findall(r"^\| (\d[\d, ]*)", section(HTTP, "Refusals"), re.MULTILINE)
 
     told = {int(status) for each in column for status in each.split(", ")}
-    assert {status for status, _ in worker.REFUSED.values()} <= told
+    assert {status for status, _ in threads.REFUSED.values()} <= told
 
 
 # --- true: examples ---------------------------------------------------------------

@@ -63,13 +63,19 @@ class Carried:
     def once(self, read: Callable[[Any, Sent], T]) -> T:
         return read(self._desk, self)
 
-    def body(self, form: Form, *, check: Callable[[], object] | None = None) -> Any:
+    def body(
+        self,
+        form: Form,
+        *,
+        first: Callable[[], object] = lambda: None,
+        then: Callable[[], object] = lambda: None,
+    ) -> Any:
         """JSON where a type is named, D24."""
+        first()
         if not says_json(self):
             raise WrongType(f"the body must be JSON: send Content-Type: {_JSON}")
         members = strict_json.members(_read(self._request, self._desk))
-        if check is not None:
-            check()
+        then()
         return form.load(members)
 
 

@@ -57,11 +57,18 @@ class Asked(Sent, Protocol):
         """What *read* makes of the desk and the head, which may be remembered for
         equal heads: it must not depend on the VARYING headers."""
 
-    def body(self, form: Form, *, check: Callable[[], object] | None = None) -> Any:
+    def body(
+        self,
+        form: Form,
+        *,
+        first: Callable[[], object] = ...,
+        then: Callable[[], object] = ...,
+    ) -> Any:
         """The body in the shape of *form*, with unset members UNSET.
 
-        *check* says what is to be refused after a body that is not JSON, and before
-        fields that are wrong.
+        *first* refuses what is to be refused before a body that is not JSON, *then*
+        what is after it, and before fields that are wrong. A carrier that leaves all
+        refusals to another asks neither: the engine will refuse the same.
 
         Raises:
             Refused: it is not JSON, too large, or of another shape.

@@ -24,7 +24,7 @@ HEADS_MAX = 4096
 HEAD_BYTES_MAX = 2048
 
 # A variable of a path that needs no decoding.
-_PLAIN = re.compile(rb"[0-9A-Za-z_-]{1,64}")
+PLAIN = re.compile(rb"[0-9A-Za-z_-]{1,64}")
 
 
 class Head:
@@ -36,7 +36,7 @@ class Head:
 
     __slots__ = (
         *("apart", "close", "desk", "fields", "known", "length", "method", "peer"),
-        *("row", "settings", "target", "version"),
+        *("row", "settings", "tail_at", "tail_name", "target", "version"),
     )
 
     def __init__(
@@ -58,7 +58,9 @@ class Head:
         self.version = version
         self.close = close  # the connection ends with the answer
         # What the lane has found out about it.
-        self.row: Endpoint | None = None  # whose whole path it names
+        self.row: Endpoint | None = None
+        self.tail_at = 0  # where the variable of its path begins, if it has one
+        self.tail_name = ""
         self.desk: Desk | None = None
         self.settings: object = None
         self.known: dict[Any, Any] = {}
@@ -66,16 +68,26 @@ class Head:
 
 
 class Incoming:
-    """One request. See exchange.Asked."""
+    """One request. See exchange.Asked.
 
-    __slots__ = ("began", "body_bytes", "head", "row", "waited")
+    *tail* is the variable of the path where that is not the one in the head, which
+    several requests may share.
+    """
 
-    def __init__(self, head: Head, body: bytes) -> None:
+    __slots__ = ("began", "body_bytes", "head", "tail", "waited")
+
+    def __init__(self, head: Head, body: bytes, tail: bytes = b"") -> None:
         self.head = head
         self.body_bytes = body
-        self.row: Endpoint | None = None  # that the lane answered it by
+        self.tail = tail
         self.began = 0.0
         self.waited = False  # for work to come
+
+    @property
+    def target(self) -> bytes:
+        if not self.tail:
+            return self.head.target
+        return self.head.target[: self.head.tail_at] + self.tail
 
     @property
     def peer(self) -> str:
@@ -106,7 +118,7 @@ class Incoming:
             found = known[read] = read(self.head.desk, self)
         return found
 
-    def body(self, form: Form, *, check: object = None) -> Any:  # noqa: ARG002 all is asked again of Flask
+    def body(self, form: Form, **_refusing: object) -> Any:
         if not self.once(_says_json):
             raise Doubt
         return form.glance(self.body_bytes)
@@ -120,6 +132,12 @@ class HotLane:
         self._settings = desk.settings
         self._heads: dict[tuple[object, ...], dict[Any, Any]] = {}
         rows = list(rows)
+        # Where a whole path could be taken for one with a variable.
+        self._shadowed = {
+            f"{row.method} {_folder(row.path)}".encode()
+            for row in rows
+            if "{" not in row.path
+        }
         hot = [row for row in rows if row.lane is Lane.HOT]
         slow = [row for row in rows if row.lane is Lane.SLOW]
         assert not any("{" in row.path for row in slow), "is_slow looks at whole paths"
@@ -139,49 +157,49 @@ class HotLane:
             if "{" in row.path
         }
 
+    def may_share(self, head: Head) -> bool:
+        """Whether the head says the same with any other variable in its path."""
+        prefix = b"%b %b" % (head.method, head.target[: head.tail_at])
+        return prefix not in self._shadowed
+
     def is_slow(self, asked: Incoming) -> bool:
         """Whether it is long work, or may block."""
-        path = asked.head.target.partition(b"?")[0]
+        path = asked.target.partition(b"?")[0]
         return b"%b %b" % (asked.head.method, path) in self._slow
 
     def answer(self, asked: Incoming) -> Reply | None:
         """The reply; None: nothing was done, and Flask has to look."""
         head, desk = asked.head, self._desk
         try:
+            if head.row is None or head.settings is not desk.settings:
+                self._find(head, asked)
             row = head.row
-            if row is None or head.settings is not desk.settings:
-                return self._find(asked)
-            asked.row = row
-            return row.route(desk, asked)
+            if row is None:
+                return None
+            if not head.tail_at:
+                return row.route(desk, asked)
+            tail = asked.tail or head.target[head.tail_at :]
+            return row.route(desk, asked, **{head.tail_name: tail.decode()})
         except (JobEngineError, Doubt):
             return None
 
-    def _find(self, asked: Incoming) -> Reply:
-        head = asked.head
-        target = head.target
-        if b"?" in target:
-            target = target.partition(b"?")[0]
-        row = self._exact.get(b"%b %b" % (head.method, target))
+    def _find(self, head: Head, asked: Incoming) -> None:
+        """Note in the head which row it asks for, and what is known of its like."""
+        path = head.target
+        if b"?" in path:
+            path = path.partition(b"?")[0]
+        row = self._exact.get(b"%b %b" % (head.method, path))
         if row is None:
-            return self._find_by_tail(asked, target)
-        self._recall(asked, row)
-        head.row = row
-        return row.route(self._desk, asked)
+            at = path.rfind(b"/") + 1
+            key = b"%b %b" % (head.method, path[:at])
+            row, head.tail_name = self._tails.get(key, (None, ""))
+            head.tail_at = at
+            # A query behind a variable is rare: Flask may read it.
+            if row is None or not PLAIN.fullmatch(head.target, at):
+                raise Doubt
+        self._recall(head, asked, row)
 
-    def _find_by_tail(self, asked: Incoming, target: bytes) -> Reply:
-        at = target.rfind(b"/") + 1
-        row, name = self._tails.get(
-            b"%b %b" % (asked.head.method, target[:at]), (None, "")
-        )
-        if row is None or not _PLAIN.fullmatch(target, at):
-            raise Doubt
-        self._recall(asked, row)
-        return row.route(self._desk, asked, **{name: target[at:].decode()})
-
-    def _recall(self, asked: Incoming, row: Endpoint) -> None:
-        """Give *asked* what is known of heads like its own."""
-        asked.row = row
-        head = asked.head
+    def _recall(self, head: Head, asked: Incoming, row: Endpoint) -> None:
         desk = head.desk = self._desk
         if self._settings is not desk.settings:
             self._settings = desk.settings
@@ -196,6 +214,7 @@ class HotLane:
         head.known = known
         if not row.dialect.open:
             asked.once(_same_site)
+        head.row = row
 
     def _learn(self, head: Head, key: tuple[object, ...]) -> dict[Any, Any]:
         names = head.fields[::2]
@@ -206,6 +225,10 @@ class HotLane:
         known: dict[Any, Any] = {}
         self._heads[key] = known
         return known
+
+
+def _folder(path: str) -> str:
+    return path[: path.rfind("/") + 1]
 
 
 def _same_site(_desk: Desk, sent: Sent) -> bool:

@@ -4,7 +4,7 @@ Translates. What a job may be is core's, who may do what is the engine's.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -18,7 +18,7 @@ from jobengine.api.forms import Form, Payload
 from jobengine.api.identity import BadHeader, identify, named
 from jobengine.api.paced import paced
 from jobengine.core.access import Caller
-from jobengine.core.job import Change, Job, NewJob, State, Terms
+from jobengine.core.job import INPROGRESS, Change, Job, NewJob, State, Terms
 from jobengine.engine import Receipt
 from jobengine.errors import Overloaded, Refused
 
@@ -32,6 +32,7 @@ _WORDS = {
     State.FAILED: "failed",
     State.CANCELLED: "failed",
 }
+_WORD_BYTES = [_WORDS[state].encode() for state in State]
 _STATES = {word: state for state, word in reversed(_WORDS.items())}
 
 # One run and no second: a lease that is lost has failed the job (JE1-T3, D8).
@@ -85,6 +86,10 @@ class Head(Struct, frozen=True):
     queue: str
     told: bool  # it wants to know its commit
 
+    def check(self, desk: Desk) -> Callable[[], object]:
+        """Refuses a queue that there is not, for this caller."""
+        return partial(desk.engine.check, self.caller, self.queue)
+
 
 @V1.endpoint("GET", "/api/v1/test", statuses=(200,), lane=Lane.HOT, head=True)
 def test(_desk: Desk, _asked: Asked) -> Reply:
@@ -96,8 +101,7 @@ def test(_desk: Desk, _asked: Asked) -> Reply:
 def create(desk: Desk, asked: Asked) -> Reply:
     """Queue a job."""
     head, receipt = asked.once(read_head), Receipt()
-    check = partial(desk.engine.check, head.caller, head.queue)
-    new = _new_job(asked.body(_NEW, check=check))
+    new = _new_job(asked.body(_NEW, then=head.check(desk)))
     job = desk.engine.enqueue(head.caller, head.queue, new, receipt=receipt)
     return Reply(201, render(job), JSON, receipt=_told(head, receipt))
 
@@ -150,15 +154,14 @@ def jobs(desk: Desk, asked: Asked) -> Reply:
 @V1.endpoint("POST", "/api/v1/jobs/{uid}", statuses=(200,), lane=Lane.HOT, form=_CHANGE)
 def update(desk: Desk, asked: Asked, uid: str) -> Reply:
     """Change a job, or say how its work went."""
-    head = asked.once(read_head)
-    desk.engine.check(head.caller, head.queue)
-    change, receipt = _change(asked.body(_CHANGE)), Receipt()
+    head, receipt = asked.once(read_head), Receipt()
+    change = _change(asked.body(_CHANGE, first=head.check(desk)))
     job = desk.engine.update(
         *(head.caller, head.queue, uid, change),
         lease=asked.header(LEASE),
         receipt=receipt,
     )
-    held = _leased(job) if change.state is State.INPROGRESS else ()
+    held = _leased(job) if change.state is INPROGRESS else ()
     return Reply(200, headers=held, receipt=_told(head, receipt))
 
 
@@ -180,7 +183,7 @@ def render(job: Job) -> bytes:
         job.created_at // 1000,
         job.updated_at // 1000,
         job.priority,
-        _WORDS[job.state].encode(),
+        _WORD_BYTES[job.state],
         (job.expires_at or 0) // 1000,
         job.uid.encode(),
     )
@@ -252,13 +255,22 @@ def _new_job(body: Any) -> NewJob:
 
 
 def _change(body: Any) -> Change:
-    timeout_time = _set(body.timeout_time)
+    content, priority = _set(body.content), _set(body.priority)
+    expires_at = _set(body.timeout_time)
+    if content is priority is expires_at is None:
+        return _BARE[_set(body.status)]
     return Change(
         state=_STATES.get(_set(body.status) or ""),
-        priority=_set(body.priority),
-        content=_set(body.content),
-        expires_at=timeout_time and timeout_time * 1000 + _LAST_MS,
+        priority=priority,
+        content=content,
+        expires_at=expires_at and expires_at * 1000 + _LAST_MS,
     )
+
+
+# What most updates are: a state and nothing else.
+_BARE = {word: Change(state=state) for word, state in _STATES.items()} | {
+    None: Change()
+}
 
 
 def _set(value: Any) -> Any:

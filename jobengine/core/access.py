@@ -29,6 +29,14 @@ _HELD: dict[tuple[bool, bool], frozenset[Right]] = {
     (True, True): frozenset(Right),
 }
 
+# By name: a member looked up in its class costs more than the rule itself.
+READ, WRITE = Right
+
+
+def allows(caller: Caller, rules: QueueRules, right: Right) -> bool:
+    """Whether the caller has this right on the queue."""
+    return caller.name in (rules.write if right is WRITE else rules.read)
+
 
 def rights(caller: Caller, rules: QueueRules) -> frozenset[Right]:
     """The caller's rights on the queue; none means it must not learn it exists."""

@@ -126,8 +126,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         if self._turns.leave(self):
+            self.owed -= 1
             return False
-        return self.owed > 0
+        return not self._is_over()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 asyncio's name
         if self.lost:
@@ -137,7 +138,8 @@ class Connection(asyncio.Protocol):
         self._line.clear()
         self._unfed.clear()
         self._hold(-self._held)
-        self._turns.leave(self)
+        if self._turns.leave(self):
+            self.owed -= 1
         self._turns.forget(self)
         del self._parser  # it refers to us
 
@@ -160,6 +162,8 @@ class Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer says nothing of the request
         name = name.lower()
         if value[-1:] in b" \t":
             value = value.rstrip(b" \t")
@@ -175,7 +179,7 @@ class Connection(asyncio.Protocol):
         apart = self._apart
         if self._fed > TARGET_BYTES_MAX or len(self._read) > 2 * FIELDS_MAX:
             self._check_head()
-        if not apart:
+        if not apart or self._reads_again():
             return
         length = apart.get(b"content-length")
         if length is not None and int(length) > self._turns.limits.body_bytes:
@@ -191,8 +195,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         apart = self._apart
-        if b"upgrade" in apart and self._parser.get_method() != b"CONNECT":
-            return  # it is read again, without
+        if b"upgrade" in apart and self._reads_again():
+            return
         parser, body = self._parser, self._body
         head = Head(parser.get_method(), self._target, self._read, apart, self.peer)
         if not parser.should_keep_alive() or b"connection" in apart:
@@ -200,6 +204,8 @@ class Connection(asyncio.Protocol):
             if head.version not in {"1.0", "1.1"}:
                 raise NotTaken(505, "HTTP version not supported", "speak HTTP/1.1")
             head.close = self._close = not parser.should_keep_alive()
+        if head.method == b"CONNECT":
+            head.close = self._close = True  # what follows would be the tunnel's
         asked = Incoming(head, body[0] if len(body) == 1 else b"".join(body))
         self._latest = asked
         self._clear()
@@ -223,15 +229,20 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         self.transport.write(data)
-        if self._refused and not self.owed:
-            self._linger()
-        elif close or (self._eof and not self.owed and not self._line):
+        if self._refused:
+            # What led to the refusal may have to be answered first.
+            if self._refusal is None and not self.owed:
+                self._linger()
+        elif close or self._is_over():
             self.transport.close()
-        elif not (self.owed or self._line or self._unfed or self._partial):
+        elif not (
+            self.owed or self._line or self._unfed or self._partial or self.choked
+        ):
             self.deadline = self._turns.now + self._turns.limits.idle_seconds
 
     def go_on(self, *, done: bool = False) -> None:
         """A turn is over; *done*: with the request that kept us busy."""
+        self.served = 0
         if done:
             self._busy = False
         pipeline = self._turns.limits.pipeline
@@ -287,10 +298,11 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         self._fed = len(data) if not self._partial else self._fed + len(data)
+        rest = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
-            self._read_again(data[stop.args[0] :])
+            rest = data[stop.args[0] :]
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, NotTaken):
                 raise
@@ -305,18 +317,27 @@ class Connection(asyncio.Protocol):
             most = CHUNKING_MAX * self._turns.limits.body_bytes + HEAD_BYTES_MAX
             if self._partial and self._fed > most:
                 self._refuse(413, "Request entity too large", "its chunks are small")
+        # Not while that exception is handled: it would be the context of the next.
+        if rest is not None:
+            self._read_again(rest)
+
+    def _reads_again(self) -> bool:
+        """Whether the parser is about to stop at an Upgrade."""
+        parser = self._parser
+        upgrade: bool = parser.should_upgrade() and parser.get_method() != b"CONNECT"
+        return upgrade
 
     def _read_again(self, rest: bytes) -> None:
         """We upgrade to nothing (RFC 9110, 7.8), but the parser stops at an Upgrade:
         have another one read the request without that header."""
-        if not self._apart:
-            self._close = True  # CONNECT: it was handed on, and nothing can follow
-            return
+        if self._close:
+            return  # CONNECT: it was handed on, and nothing can follow
         fields = [*self._read]
         for name, value in self._apart.items():
-            if name not in {b"upgrade", b"connection"}:
+            if name != b"upgrade":
                 fields += (name, value)
-        lines = [b"%b %b HTTP/1.1" % (self._parser.get_method(), self._target)]
+        version = self._parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._target, version)]
         lines += [
             b"%b: %b" % (fields[at], fields[at + 1]) for at in range(0, len(fields), 2)
         ]
@@ -329,24 +350,35 @@ class Connection(asyncio.Protocol):
         turns, limits = self._turns, self._turns.limits
         if self._refused or self.lost or self.choked:
             return
-        if self._partial:
-            if self._started is None:
-                self._started = turns.now
-            seconds = limits.header_seconds if self._in_head else limits.read_seconds
-            self.deadline = self._started + seconds
+        if self._is_over():
+            self.transport.close()
+        elif self._partial:
+            if self._busy:
+                # What it sends now is not read: its time begins when that is.
+                self._started, self.deadline = None, inf
+            else:
+                self._started = self._started or turns.now
+                most = limits.header_seconds if self._in_head else limits.read_seconds
+                self.deadline = self._started + most
             self._hold(self._body_bytes - self._body_held)
             self._body_held = self._body_bytes
         elif self.owed:
             self.deadline = inf
         else:
             self.deadline = turns.now + limits.idle_seconds
-        if turns.held > limits.inflight_bytes and self._held:
+        if turns.held > limits.inflight_bytes and self._held and not self._close:
             self._refuse(503, "Service unavailable", "too much is under way: try again")
         elif len(self._unfed) > limits.buffered_bytes:
             self._pause()
         elif self._paused:
             self._paused = False
             self.transport.resume_reading()
+
+    def _is_over(self) -> bool:
+        """Whether nothing more can come of it: the client has said all, and knows."""
+        if not self._eof or self.owed:
+            return False
+        return not (self._line or self._unfed or self._refusal)
 
     def _clear(self) -> None:
         """Make ready for the next request."""
@@ -429,7 +461,7 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Let a client that is still sending read why it should not."""
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self._eof:
             self.transport.write_eof()
             self.deadline = self._turns.now + LINGER_S
         else:

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from jobengine.api.exchange import Reply
-from jobengine.api.lane import Head, HotLane, Incoming
+from jobengine.api.lane import PLAIN, Head, HotLane, Incoming
 from jobengine.daemon.connection import Connection
 from jobengine.daemon.slow import SlowLane
 from jobengine.daemon.waiters import Found, Waiter, Waiters
@@ -24,6 +24,7 @@ from jobengine.daemon.wsgi import Answer, Gateway
 from jobengine.doorbell import Doorbell
 from jobengine.errors import Overloaded
 from jobengine.store.port import Committer, Store
+from jobengine.telemetry.metrics import Meter
 
 # Flask's share of a turn. What does not fit waits for the next, behind what came in.
 PLAIN_S = 0.005
@@ -82,6 +83,7 @@ class Turns:
         lane: HotLane,
         gateway: Gateway,
         wire: Wire,
+        meter: Meter,
         limits: Limits,
         broken: Callable[[], None],
     ) -> None:
@@ -96,6 +98,7 @@ class Turns:
         self._lane = lane
         self._gateway = gateway
         self._wire = wire
+        self._meter = meter
         self._broken = broken
         self._slow = SlowLane(loop)
         self._waiters = Waiters(
@@ -179,13 +182,21 @@ class Turns:
         """The request that *data* is, all of it, where its head is one that the parser
         has read before, byte for byte, from the same address.
 
-        What the parser makes of a head depends on nothing else: it is not asked again.
+        Only the variable of its path may be another one. What the parser makes of a
+        head depends on nothing else, so it is not asked again.
         """
         end = data.find(b"\r\n\r\n") + 4
         head = self._heads.get((peer, data[:end]))
-        if head is None or len(data) - end != head.length:
+        tail = b""
+        if head is None:
+            start, stop = _variable(data)
+            head = self._heads.get((peer, data[:start] + data[stop:end]))
+            if head is None or not PLAIN.fullmatch(data, start, stop):
+                return None
+            tail = data[start:stop]
+        if len(data) - end != head.length:
             return None
-        return Incoming(head, data[end:])
+        return Incoming(head, data[end:], tail)
 
     def remember(self, data: bytes, asked: Incoming) -> None:
         """Keep the head of *asked*, which is all of *data*, if it may come again."""
@@ -195,10 +206,17 @@ class Turns:
         end = len(data) - len(asked.body_bytes)
         if end > HEAD_BYTES_MAX or data.find(b"\r\n\r\n") + 4 != end:
             return
+        key = data[:end]
+        if head.tail_at:
+            start, stop = _variable(data)
+            tail = head.target[head.tail_at :]
+            if data[start:stop] != tail or not self._lane.may_share(head):
+                return
+            key = data[:start] + data[stop:end]
         if len(self._heads) >= HEADS_MAX:
             self._heads.clear()
         head.length = len(asked.body_bytes)
-        self._heads[head.peer, data[:end]] = head
+        self._heads[head.peer, key] = head
 
     def refuse(
         self, connection: Connection, status: int, title: str, detail: str
@@ -273,15 +291,23 @@ class Turns:
         out, self._out = self._out, []
         later, self._later = self._later, {}
         failed = self._store.failure is not None
+        now, answers = perf_counter(), []
         for connection, asked, found in out:
             if failed and asked.head.method:
                 # What was answered before is not true: the application says so.
                 self._send(connection, asked, self._ask_flask(asked))
             else:
                 self._send(connection, asked, found)
+                if isinstance(found, Reply):
+                    row = asked.head.row
+                    assert row is not None, "the lane answers from its rows"
+                    took = now - asked.began
+                    answers.append((row.path, row.method, found.status, took))
             connection.served = 0
             if connection.stirred:
                 later.setdefault(connection, False)
+        if answers:
+            self._meter.answered(*answers)
         for connection, done in later.items():
             connection.go_on(done=done)
 
@@ -410,3 +436,9 @@ class Turns:
         else:
             connection.send(answer.framed(part), close=answer.closes)
             connection.go_on(done=True)
+
+
+def _variable(data: bytes) -> tuple[int, int]:
+    """Where the last part of the path begins and ends, in a request that has one."""
+    stop = data.find(b" HTTP/1.1\r\n", 0, HEAD_BYTES_MAX)
+    return data.rfind(b"/", 0, stop) + 1, stop

@@ -20,6 +20,8 @@ _LINES = {
 _ALWAYS = b"".join(f"{name}: {text}\r\n".encode() for name, text in ALWAYS.items())
 # Answers that have no content, and so no length of it (RFC 9110, 8.6).
 _NO_LENGTH = frozenset({204, 304})
+# What is too much now has ended within seconds.
+_TOLD = {503: (("Retry-After", "1"),)}
 
 
 class Wire:
@@ -78,7 +80,9 @@ class Wire:
     def refusal(self, status: int, title: str, detail: str) -> bytes:
         """The answer to what is no request; the connection ends with it."""
         body = problem(status, title, detail)
-        return self.reply(Reply(status, body, PROBLEM), "1.1", close=True)
+        return self.reply(
+            Reply(status, body, PROBLEM, _TOLD.get(status, ())), "1.1", close=True
+        )
 
     def _head(self, status: int, kind: str | None) -> bytes:
         named = f"Content-Type: {kind}\r\n".encode() if kind else b""
@@ -108,5 +112,9 @@ def commit_header(reply: Reply) -> tuple[tuple[str, str], ...]:
 
 
 def _more(reply: Reply) -> bytes:
-    headers = (*reply.headers, *commit_header(reply))
-    return b"".join(f"{name}: {text}\r\n".encode("latin-1") for name, text in headers)
+    lines = ""
+    for name, text in reply.headers:
+        lines += f"{name}: {text}\r\n"
+    for name, text in commit_header(reply):
+        lines += f"{name}: {text}\r\n"
+    return lines.encode("latin-1")

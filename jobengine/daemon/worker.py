@@ -75,6 +75,7 @@ class LoopWorker(Keeper, Worker):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         self._turns = self._make_turns()
+        self._meter.watch(connections=lambda: self._turns.connections)
         context = ssl_context(self.cfg) if self.cfg.is_ssl else None
         servers = [
             await self._loop.create_server(
@@ -112,6 +113,7 @@ class LoopWorker(Keeper, Worker):  # type: ignore[misc]
                 "https" if self.cfg.is_ssl else "http",
             ),
             wire=Wire(),
+            meter=self._meter,
             limits=_possible(settings.limits),
             broken=self._break_off,
         )

@@ -17,6 +17,8 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 # What frames the message, or is between us and the next hop alone.
 _NOT_PASSED = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+# Answers that end with their head, and say nothing of a body (RFC 9112, 6.3).
+_NO_CONTENT = ("204", "304")
 
 
 class Answer:
@@ -49,7 +51,8 @@ class Answer:
     def take(self, found: Iterable[bytes], *, whole: bool) -> None:
         """Take the body in: all of it, or its first part where it has no length."""
         self._close = getattr(found, "close", None)
-        if whole or any(name == "Content-Length" for name, _ in self._headers):
+        empty = self._status.startswith(_NO_CONTENT)
+        if whole or empty or any(name == "Content-Length" for name, _ in self._headers):
             self._body = b"".join(found)
             self.close()
         else:
@@ -137,7 +140,7 @@ class Gateway:
         return answer
 
     def _environ(self, asked: Incoming) -> dict[str, Any]:
-        path, host = _parts(asked.head.target)
+        path, host = _parts(asked.target)
         environ = {
             **self._constant,
             "REQUEST_METHOD": asked.head.method.decode("latin-1"),

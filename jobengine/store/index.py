@@ -103,12 +103,14 @@ class _Lane:
 
     def gone(self, jobs: Mapping[str, Job]) -> None:
         self._stale += 1
-        size = len(self._in_order) + len(self._heap)
-        if self._stale > STALE_MIN and self._stale * 2 > size:
+        if self._stale > STALE_MIN and self._stale * 2 > self._size():
             self._in_order = deque(j for j in self._in_order if _is_current(jobs, j))
             self._heap = [entry for entry in self._heap if _is_current(jobs, entry[3])]
             heapify(self._heap)
             self._stale = 0
+
+    def _size(self) -> int:
+        return len(self._in_order) + len(self._heap)
 
     def take(self, jobs: Mapping[str, Job], now: int, limit: int) -> list[Job]:
         if limit == 1 and not self._heap:

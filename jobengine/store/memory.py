@@ -9,9 +9,10 @@ neither files nor policy.
 import threading
 from collections.abc import Callable
 from itertools import islice
+from threading import get_ident
 from types import TracebackType
 
-from jobengine.core.job import FINISHED, Job, State
+from jobengine.core.job import FINISHED, INPROGRESS, QUEUED, Job, State
 from jobengine.core.lifecycle import due_at
 from jobengine.errors import DuplicateJob, StoreFailed, TransactionTooLarge
 from jobengine.store.index import DueIndex, ReadyIndex
@@ -37,10 +38,19 @@ class Rows:
         self.records: dict[tuple[type[Record], str], Record] = {}
         self.due: DueIndex[Job | Record] = DueIndex(self._is_current, _due_of)
         self.next_seq = 0
-        self.jobs = 0
-        self.unfinished = 0
+        self.counts = [0] * len(State)
         self.content_bytes = 0
         self.name_bytes = 0  # of queues and holders, in every job's row
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs there are."""
+        return sum(self.counts)
+
+    @property
+    def unfinished(self) -> int:
+        """How many of them are queued or in progress."""
+        return self.counts[QUEUED] + self.counts[INPROGRESS]
 
     def copy(self) -> list[Record | Job]:
         """Every row, as it is now: a shallow copy."""
@@ -52,22 +62,23 @@ class Rows:
     def replace_job(self, old: Job | None, new: Job | None, now: int) -> bool:
         """Put *new* where *old* was; True when it is due before everything else."""
         if old is not None:
-            self._take_off(old, gone=new is None)
-        if new is None:
-            return False
+            self._take_off(old)
+            if new is None:
+                del self.shelves[old.queue].jobs[old.uid]
+                return False
+        assert new is not None, "nothing for nothing"
         shelf = self.shelves.get(new.queue)
         if shelf is None:
             shelf = self.shelves[new.queue] = Shelf()
-        state = new.state
+        state, lease = new.state, new.lease
         shelf.jobs[new.uid] = new
         shelf.counts[state] += 1
-        self.jobs += 1
-        self.unfinished += state not in FINISHED
+        self.counts[state] += 1
         self.content_bytes += len(new.content)
-        self.name_bytes += _name_bytes(new)
+        self.name_bytes += len(new.queue) + (len(lease.holder) if lease else 0)
         due = due_at(new)
         earliest = due is not None and self.due.push(new, due)
-        if state is not State.QUEUED:
+        if state is not QUEUED:
             return earliest
         shelf.ready.push(new, now)
         return earliest or new.run_at > now
@@ -88,16 +99,14 @@ class Rows:
         instants += [shelf.ready.next_run() for shelf in self.shelves.values()]
         return min((at for at in instants if at is not None), default=None)
 
-    def _take_off(self, old: Job, *, gone: bool) -> None:
+    def _take_off(self, old: Job) -> None:
         shelf = self.shelves[old.queue]
-        shelf.counts[old.state] -= 1
-        self.jobs -= 1
-        self.unfinished -= old.state not in FINISHED
+        state, lease = old.state, old.lease
+        shelf.counts[state] -= 1
+        self.counts[state] -= 1
         self.content_bytes -= len(old.content)
-        self.name_bytes -= _name_bytes(old)
-        if gone:
-            del shelf.jobs[old.uid]
-        if old.state is State.QUEUED:
+        self.name_bytes -= len(old.queue) + (len(lease.holder) if lease else 0)
+        if state is QUEUED:
             shelf.ready.gone(old)
         due = due_at(old)
         if due is not None:
@@ -118,10 +127,6 @@ class Shelf:
         self.jobs: dict[str, Job] = {}
         self.counts = [0] * len(State)
         self.ready = ReadyIndex(self.jobs)
-
-
-def _name_bytes(job: Job) -> int:
-    return len(job.queue) + (len(job.lease.holder) if job.lease is not None else 0)
 
 
 def _adds_work(old: Job | None, new: Job | None) -> bool:
@@ -153,7 +158,9 @@ class MemoryStore:
         self.journal = journal
         self.alarm: Callable[[], None] | None = None
         self.bell: Callable[[str], None] | None = None
+        self.listener: Listener | None = None  # where there is no journal
         self.turning: int | None = None  # the thread that commits by turns
+        self.turn_now = 0  # the instant of the turn, once somebody asked for it
         self.now = 0
 
     @property
@@ -181,17 +188,19 @@ class MemoryStore:
             self.bell = bell
 
     def listen(self, listener: Listener) -> None:
-        """Have *listener* told of every commit. Without a journal there are none."""
-        if self.journal is not None:
+        """Have *listener* told of every commit."""
+        if self.journal is None:
+            self.listener = listener
+        else:
             self.journal.listen(lambda changes, *how: listener(changes, self.now, *how))
 
     def take_turns(self, wake: Callable[[], None]) -> Committer:
         """Let the calling thread commit by turns. See port.Store."""
-        self.turning = threading.get_ident()
+        self.turning = get_ident()
         if self.journal is None:
             return _Nothing()
         self.journal.take_over(wake)
-        return self.journal
+        return _Turns(self, self.journal)
 
     def close(self) -> None:
         """Make everything durable and let go of the file."""
@@ -208,12 +217,25 @@ class _Nothing:
     def tend(self) -> None: ...
 
 
+class _Turns:
+    """Commits a journal by turns. What is asked in one turn is asked at one instant."""
+
+    def __init__(self, store: MemoryStore, journal: Journal) -> None:
+        self._store = store
+        self.tend = journal.tend
+        self._commit = journal.commit
+
+    def commit(self) -> float | None:
+        self._store.turn_now = 0
+        return self._commit()
+
+
 class MemoryTransaction:
     """One block under the store's lock. Not to be kept or shared."""
 
     __slots__ = (
         *("_alarm", "_changes", "_claimable", "_rows", "_size", "_store"),
-        *("now", "ticket"),
+        *("_turning", "now", "ticket"),
     )
 
     def __init__(self, store: MemoryStore) -> None:
@@ -223,6 +245,7 @@ class MemoryTransaction:
         self._size = 0
         self._alarm = False
         self._claimable: list[str] = []  # queues that have got work
+        self._turning = False
         self.now = 0
         self.ticket: Ticket | None = None
 
@@ -233,9 +256,15 @@ class MemoryTransaction:
         if failure is not None:
             store.lock.release()
             raise StoreFailed(str(failure))
+        self._turning = store.turning == get_ident()
+        if self._turning and store.turn_now >= store.now:
+            self.now = store.turn_now
+            return self
         now = store.clock.now()
         # The clock promises as much; a store must not depend on it (law 7).
         self.now = store.now = max(now, store.now)
+        if self._turning:
+            store.turn_now = self.now
         return self
 
     def __exit__(
@@ -251,12 +280,14 @@ class MemoryTransaction:
             store.lock.release()
         # Whoever is woken by these has an answer that waits for this commit too.
         if self._claimable and store.bell is not None:
-            for queue in set(self._claimable):
+            for queue in dict.fromkeys(self._claimable):
                 store.bell(queue)
         if self._alarm and store.alarm is not None:
             store.alarm()
-        if ticket is not None and threading.get_ident() != store.turning:
+        if ticket is not None and not self._turning:
             ticket.wait()
+        if store.listener is not None and kind is None and self._changes:
+            store.listener(self._changes, self.now, 0, 0.0)
 
     def _leave(self, *, undo: bool) -> Ticket | None:
         journal = self._store.journal
@@ -355,11 +386,12 @@ class MemoryTransaction:
                 f"({TRANSACTION_BYTES_MAX} bytes): send it in smaller parts"
             )
         journal = self._store.journal
-        if journal is not None:
+        if journal is not None and self._size > journal.create_room:
             journal.admit(self._size, create=_adds_work(old, new))
         self._changes.append((old, new))
-        self._alarm |= self._rows.replace_job(old, new, self.now)
-        if new is not None and new.state is State.QUEUED:
+        if self._rows.replace_job(old, new, self.now):
+            self._alarm = True
+        if new is not None and new.state is QUEUED:
             self._claimable.append(new.queue)
 
     def _change_record(self, old: Record | None, new: Record | None) -> None:

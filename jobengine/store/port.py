@@ -172,6 +172,7 @@ class Journal(Committer, Protocol):
     """Where a memory store's changes are made durable."""
 
     end: int  # of the file, in bytes
+    create_room: int  # the bytes of changes that are admitted, whatever they do
 
     @property
     def failure(self) -> StoreFailed | None: ...

@@ -161,10 +161,13 @@ def random_bytes(count: int) -> bytes:
 _system_random = getattr(os, "getrandom", os.urandom)
 
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
 def new_uid() -> str:
     """A random UUID (version 4) in its usual writing."""
     digits = random_bytes(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
+    variant = _VARIANT[digits[16]]
     return (
         f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}"
         f"-{variant}{digits[17:20]}-{digits[20:]}"

@@ -34,7 +34,7 @@ def metered(new_api: Any) -> Any:
         api = new_api(**how)
         meter = Meter(routes=(), version="1", now=api.clock.now)
         meter.use_names(["q1", "q2", "hidden"], ["reader"])
-        api.house.store.listen(meter.commit)
+        api.house.store.listen(lambda changes, now, *_: meter.commit(changes, now))
         settings = api.app.extensions["jobengine"].settings
         app = Flask(__name__, static_folder=None)
         rows = {row.name: row for row in METRICS.endpoints}

@@ -44,14 +44,38 @@ def _lengths() -> dict[str, bytes]:
             b"Content-Length:%b\r\n" % value, body=JOB + SMUGGLED
         )
         for value in (
-            *(b"", b" ", b" +48", b" -48", b" -1", b" 0x30", b" 48.0", b" 4 8", b" 48,48"),
+            *(
+                b"",
+                b" ",
+                b" +48",
+                b" -48",
+                b" -1",
+                b" 0x30",
+                b" 48.0",
+                b" 4 8",
+                b" 48,48",
+            ),
             *(b" 48, 48", b" 48;q", b" 48 ", b"\t48", b" \x0b48", b" 48\x00", b" 048"),
             *(b" 18446744073709551616", b" 18446744073709551664", b" 9" * 40),
             *(b" 9223372036854775808", b" 99999999999999999999999999", b" 1e1"),
-            *(b" 1048577", b" \xb2", b" 48\xa0", b" 0", b" 47", b" 000000000048", b"48"),
+            *(
+                b" 1048577",
+                b" \xb2",
+                b" 48\xa0",
+                b" 0",
+                b" 47",
+                b" 000000000048",
+                b"48",
+            ),
         )
     }
-    pairs = ((b"48", b"48"), (b"48", b"0"), (b"0", b"48"), (b"48", b"+48"), (b"", b"48"))
+    pairs = (
+        (b"48", b"48"),
+        (b"48", b"0"),
+        (b"0", b"48"),
+        (b"48", b"+48"),
+        (b"", b"48"),
+    )
     for first, second in pairs:
         found[f"two lengths {first!r} {second!r}"] = post(
             b"Content-Length: %b\r\nContent-Length: %b\r\n" % (first, second),
@@ -64,7 +88,9 @@ def _lengths() -> dict[str, bytes]:
             CHUNKED, b"Content-Length: 0\r\n", body=IN_CHUNKS + SMUGGLED
         ),
         "length 4, chunked, TE.CL": post(
-            b"Content-Length: 4\r\n", CHUNKED, body=b"5c\r\n" + SMUGGLED + b"\r\n0\r\n\r\n"
+            b"Content-Length: 4\r\n",
+            CHUNKED,
+            body=b"5c\r\n" + SMUGGLED + b"\r\n0\r\n\r\n",
         ),
         "length 6, chunked, CL.TE": post(
             b"Content-Length: 6\r\n", CHUNKED, body=b"0\r\n\r\n" + SMUGGLED
@@ -84,18 +110,52 @@ def _lengths() -> dict[str, bytes]:
         "content_length": post(b"Content_Length: 48\r\n", body=SMUGGLED),
         "a body that is short": post(b"Content-Length: 500\r\n", body=JOB),
         "length, folded": post(b"Content-Length:\r\n 48\r\n", body=JOB + SMUGGLED),
-        "length with a bare CR": post(b"Content-Length: 48\r", b"\n", body=JOB + SMUGGLED),
+        "length with a bare CR": post(
+            b"Content-Length: 48\r", b"\n", body=JOB + SMUGGLED
+        ),
     }
 
 
 def _codings() -> dict[str, bytes]:
     values = (
         *(b" identity", b" gzip", b" gzip, chunked", b" chunked, gzip", b" xchunked"),
-        *(b" chunked, chunked", b" chunked,chunked", b" chunked ", b"\tchunked", b"chunked"),
-        *(b" \x0bchunked", b"\x0bchunked", b" chunked\x0b", b" chunked\x0c", b" \x00chunked"),
-        *(b" chunked\x00", b" chunke", b" chunkedd", b' "chunked"', b" chunked;q=1", b" "),
-        *(b" CHUNKED", b" Chunked", b" chun ked", b" chunked,", b" ,chunked", b" chunked\xa0"),
-        *(b"", b" identity, chunked", b" chunked, identity", b" \xefchunked", b" x,chunked"),
+        *(
+            b" chunked, chunked",
+            b" chunked,chunked",
+            b" chunked ",
+            b"\tchunked",
+            b"chunked",
+        ),
+        *(
+            b" \x0bchunked",
+            b"\x0bchunked",
+            b" chunked\x0b",
+            b" chunked\x0c",
+            b" \x00chunked",
+        ),
+        *(
+            b" chunked\x00",
+            b" chunke",
+            b" chunkedd",
+            b' "chunked"',
+            b" chunked;q=1",
+            b" ",
+        ),
+        *(
+            b" CHUNKED",
+            b" Chunked",
+            b" chun ked",
+            b" chunked,",
+            b" ,chunked",
+            b" chunked\xa0",
+        ),
+        *(
+            b"",
+            b" identity, chunked",
+            b" chunked, identity",
+            b" \xefchunked",
+            b" x,chunked",
+        ),
     )
     found = {
         f"coding {value!r}": post(
@@ -116,7 +176,10 @@ def _codings() -> dict[str, bytes]:
         *(b"Transfer-Encoding:\r\n chunked\r\n", b"Transfer-Encoding: chunked\n\r\n"),
         *(b"Transfer-Encoding: a\r\nTransfer-Encoding: chunked\r\n", CHUNKED * 2),
         *(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: a\r\n", b"\r\nX: y\r\n"),
-        *(b"Transfer\x00-Encoding: chunked\r\n", b"X: y\r\n\rTransfer-Encoding: chunked\r\n"),
+        *(
+            b"Transfer\x00-Encoding: chunked\r\n",
+            b"X: y\r\n\rTransfer-Encoding: chunked\r\n",
+        ),
     )
     found |= {
         f"line {line!r}": post(line, LENGTH, body=JOB + SMUGGLED) for line in lines
@@ -136,18 +199,68 @@ def _codings() -> dict[str, bytes]:
 def _chunks() -> dict[str, bytes]:
     size, rest = b"%x" % len(JOB), b"\r\n%b\r\n0\r\n\r\n" % JOB
     sizes = (
-        *(b"+30", b"-30", b" 30", b"30 ", b"30\t", b"0x30", b"0X30", b"030", b"3 0", b"30h"),
-        *(b"", b"g", b"30;", b"30;a", b"30;a=b", b'30;a="b', b'30;a="b"', b"30 ;a=b", b"30;\x00"),
-        *(b"30;a=b;c", b"30,", b"00000000000000000030", b"10000000000000030", b"f" * 16),
-        *(b"ffffffffffffffff0", b"7fffffffffffffff", b"30\r", b"30;a\n", b"30;\ra", b"\x0b30"),
-        *(b"30;" + b"a" * 9000, b"30;" + b"a=b;" * 20_000, b"110000", b"\xb230", b"30;a=\xff"),
+        *(
+            b"+30",
+            b"-30",
+            b" 30",
+            b"30 ",
+            b"30\t",
+            b"0x30",
+            b"0X30",
+            b"030",
+            b"3 0",
+            b"30h",
+        ),
+        *(
+            b"",
+            b"g",
+            b"30;",
+            b"30;a",
+            b"30;a=b",
+            b'30;a="b',
+            b'30;a="b"',
+            b"30 ;a=b",
+            b"30;\x00",
+        ),
+        *(
+            b"30;a=b;c",
+            b"30,",
+            b"00000000000000000030",
+            b"10000000000000030",
+            b"f" * 16,
+        ),
+        *(
+            b"ffffffffffffffff0",
+            b"7fffffffffffffff",
+            b"30\r",
+            b"30;a\n",
+            b"30;\ra",
+            b"\x0b30",
+        ),
+        *(
+            b"30;" + b"a" * 9000,
+            b"30;" + b"a=b;" * 20_000,
+            b"110000",
+            b"\xb230",
+            b"30;a=\xff",
+        ),
     )
     found = {
         f"chunk size {value!r:.40}": post(CHUNKED, body=value + rest + SMUGGLED)
         for value in sizes
     }
     ends = (
-        *(b"\n", b"\r", b"", b"\r\r\n", b"\n\n", b"  \r\n", b"x\r\n", b"\r\nx", b"\x00\r\n"),
+        *(
+            b"\n",
+            b"\r",
+            b"",
+            b"\r\r\n",
+            b"\n\n",
+            b"  \r\n",
+            b"x\r\n",
+            b"\r\nx",
+            b"\x00\r\n",
+        ),
     )
     for end in ends:
         found[f"chunk ended by {end!r}"] = post(
@@ -160,7 +273,12 @@ def _chunks() -> dict[str, bytes]:
             CHUNKED, body=size + b"\r\n" + JOB + b"\r\n0\r\n" + end + SMUGGLED
         )
     trailers = (
-        *(b"X-Name: mailer\r\n", b"X-Queue: print\r\n", b"Content-Length: 5\r\n", CHUNKED),
+        *(
+            b"X-Name: mailer\r\n",
+            b"X-Queue: print\r\n",
+            b"Content-Length: 5\r\n",
+            CHUNKED,
+        ),
         *(b"Host: evil\r\n", b"A: b\r\n" * 60, b"A : b\r\n", b": b\r\n", b" A: b\r\n"),
         *(b"A: b\n", b"A\r\n", b"Connection: close\r\n", b"Expect: 100-continue\r\n"),
         *(b"A: %b\r\n" % (b"b" * 9000), b"A: b\x00\r\n", b"Upgrade: h2c\r\n"),
@@ -176,7 +294,9 @@ def _chunks() -> dict[str, bytes]:
     return found | {
         "a chunk a byte": post(CHUNKED, body=bytewise + SMUGGLED),
         "chunks that never end": post(CHUNKED, body=size + b"\r\n" + JOB + b"\r\n"),
-        "chunks of more than a body": post(CHUNKED, body=b"100001\r\n" + b" " * 0x100001),
+        "chunks of more than a body": post(
+            CHUNKED, body=b"100001\r\n" + b" " * 0x100001
+        ),
         "chunking that costs too much": post(
             CHUNKED, body=(b"1;" + b"a" * 200 + b"\r\n \r\n") * 50_000
         ),
@@ -185,26 +305,90 @@ def _chunks() -> dict[str, bytes]:
 
 def _lines() -> dict[str, bytes]:
     fields = (
-        *(b"X-Name : mailer\r\n", b"X-Name\t: mailer\r\n", b": empty\r\n", b"\x00: a\r\n"),
-        *(b"A: b\r\n folded\r\n", b"A: b\r\n\tfolded\r\n", b"A\r\n", b"A b: c\r\n", b"A: b\n"),
-        *(b"A: b\rC: d\r\n", b"A: b\x00c\r\n", b"A: \x7f\r\n", b"A: \x01\r\n", b"A: \xff\r\n"),
-        *(b"A\xff: b\r\n", b"(A): b\r\n", b'"A": b\r\n', b"A:b\r\n", b"A:\r\n", b"A:  \r\n"),
-        *(b"A: b\r\n\n", b"A: b\n\r\n", b"A: b\r\r\n", b"X-Name: mailer\r\n", b"X_Name: a\r\n"),
-        *(b"x-name: shop\r\n", b"X-Name: shop, shop\r\n", b"X-Queue: print\r\n", b"X-Name:\r\n"),
-        *(b"Host: evil\r\n", b"Host:\r\n", b"Host: a b\r\n", b"Host: \xff\r\n", b"Host: [::1\r\n"),
+        *(
+            b"X-Name : mailer\r\n",
+            b"X-Name\t: mailer\r\n",
+            b": empty\r\n",
+            b"\x00: a\r\n",
+        ),
+        *(
+            b"A: b\r\n folded\r\n",
+            b"A: b\r\n\tfolded\r\n",
+            b"A\r\n",
+            b"A b: c\r\n",
+            b"A: b\n",
+        ),
+        *(
+            b"A: b\rC: d\r\n",
+            b"A: b\x00c\r\n",
+            b"A: \x7f\r\n",
+            b"A: \x01\r\n",
+            b"A: \xff\r\n",
+        ),
+        *(
+            b"A\xff: b\r\n",
+            b"(A): b\r\n",
+            b'"A": b\r\n',
+            b"A:b\r\n",
+            b"A:\r\n",
+            b"A:  \r\n",
+        ),
+        *(
+            b"A: b\r\n\n",
+            b"A: b\n\r\n",
+            b"A: b\r\r\n",
+            b"X-Name: mailer\r\n",
+            b"X_Name: a\r\n",
+        ),
+        *(
+            b"x-name: shop\r\n",
+            b"X-Name: shop, shop\r\n",
+            b"X-Queue: print\r\n",
+            b"X-Name:\r\n",
+        ),
+        *(
+            b"Host: evil\r\n",
+            b"Host:\r\n",
+            b"Host: a b\r\n",
+            b"Host: \xff\r\n",
+            b"Host: [::1\r\n",
+        ),
         *(b"Content-Type: text/html\r\n", b"Cookie: a\r\nCookie: b\r\n", b"\tA: b\r\n"),
-        *(b"Expect: 100-continue\r\n", b"Expect: nothing\r\n", b"Expect: 100-Continue, a\r\n"),
+        *(
+            b"Expect: 100-continue\r\n",
+            b"Expect: nothing\r\n",
+            b"Expect: 100-Continue, a\r\n",
+        ),
         *(b"Connection: close, keep-alive\r\n", b"Connection: keep-alive, close\r\n"),
-        *(b"Connection: X-Name\r\n", b"Connection: Content-Length\r\n", b"Proxy: a\r\n"),
-        *(b"Proxy-Connection: close\r\n", b"X-Forwarded-For: 1.1.1.1\r\n", b"Range: bytes=0-\r\n"),
+        *(
+            b"Connection: X-Name\r\n",
+            b"Connection: Content-Length\r\n",
+            b"Proxy: a\r\n",
+        ),
+        *(
+            b"Proxy-Connection: close\r\n",
+            b"X-Forwarded-For: 1.1.1.1\r\n",
+            b"Range: bytes=0-\r\n",
+        ),
         *(b"Content-Length: 48\r\nConnection: close\r\nConnection: keep-alive\r\n",),
         *(b"X-HTTP-Method-Override: DELETE\r\n", b"Sec-Fetch-Site: cross-site\r\n"),
     )
     found = {
-        f"field {line!r:.60}": post(line, LENGTH, body=JOB + SMUGGLED) for line in fields
+        f"field {line!r:.60}": post(line, LENGTH, body=JOB + SMUGGLED)
+        for line in fields
     }
     starts = (
-        *(b"\r\n", b"\n", b"\r", b"\r\n" * 50, b" ", b"\x00", b"\xef\xbb\xbf", b"\t", b"HTTP/1.1 "),
+        *(
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b"\r\n" * 50,
+            b" ",
+            b"\x00",
+            b"\xef\xbb\xbf",
+            b"\t",
+            b"HTTP/1.1 ",
+        ),
     )
     found |= {f"before it {start!r:.20}": start + VERSION + LIVEZ for start in starts}
     return found | {
@@ -217,9 +401,13 @@ def _lines() -> dict[str, bytes]:
         "a field of 8,190": get(b"A: %b\r\n" % (b"b" * 8190)) + VERSION,
         "a field of 8,191": get(b"A: %b\r\n" % (b"b" * 8191)) + SMUGGLED,
         "a name of 8,191": get(b"%b: b\r\n" % (b"A" * 8191)) + SMUGGLED,
-        "a head of 64 KiB": get(*(b"A: %b\r\n" % (b"b" * 8000) for n in range(8))) + VERSION,
-        "a head of 80 KiB": get(*(b"A: %b\r\n" % (b"b" * 8000) for n in range(10))) + SMUGGLED,
-        "a head that never ends": get(*(b"A: %b\r\n" % (b"b" * 8000) for n in range(9)))[:-2],
+        "a head of 64 KiB": get(*(b"A: %b\r\n" % (b"b" * 8000) for n in range(8)))
+        + VERSION,
+        "a head of 96 KiB": get(*(b"A: %b\r\n" % (b"b" * 8000) for n in range(12)))
+        + SMUGGLED,
+        "a head that never ends": get(
+            *(b"A: %b\r\n" % (b"b" * 8000) for n in range(9))
+        )[:-2],
         "a field that never ends": get(b"A: %b" % (b"b" * 90_000)),
         "a method that never ends": b"G" * 70_000,
     }
@@ -227,39 +415,121 @@ def _lines() -> dict[str, bytes]:
 
 def _first_lines() -> dict[str, bytes]:
     lines = (
-        *(b"GET /version", b"GET /version HTTP/0.9", b"GET /version HTTP/1.0", b"GET  /version HTTP/1.1"),
+        *(
+            b"GET /version",
+            b"GET /version HTTP/0.9",
+            b"GET /version HTTP/1.0",
+            b"GET  /version HTTP/1.1",
+        ),
         *(b"GET /version HTTP/1.2", b"GET /version HTTP/2.0", b"GET /version HTTP/3.0"),
-        *(b"GET /version HTTP/1.10", b"GET /version HTTP/01.1", b"GET /version HTTP/1", b"GET"),
-        *(b"GET /version HTTP/1.1 ", b"GET /version  HTTP/1.1", b" GET /version HTTP/1.1"),
-        *(b"GET /version http/1.1", b"get /version HTTP/1.1", b"GET\t/version HTTP/1.1"),
-        *(b"GET /version\tHTTP/1.1", b"GET /version HTTPS/1.1", b"GET /version RTSP/1.0"),
-        *(b"GET /version ICE/1.0", b"SOURCE /version ICE/1.0", b"PRI * HTTP/2.0", b"PRI * HTTP/1.1"),
-        *(b"OPTIONS * HTTP/1.1", b"GET * HTTP/1.1", b"OPTIONS /version HTTP/1.1", b"TRACE / HTTP/1.1"),
-        *(b"CONNECT localhost:1 HTTP/1.1", b"CONNECT / HTTP/1.1", b"CONNECT /version HTTP/1.1"),
-        *(b"GET http://localhost/version HTTP/1.1", b"GET http://evil/version HTTP/1.1"),
+        *(
+            b"GET /version HTTP/1.10",
+            b"GET /version HTTP/01.1",
+            b"GET /version HTTP/1",
+            b"GET",
+        ),
+        *(
+            b"GET /version HTTP/1.1 ",
+            b"GET /version  HTTP/1.1",
+            b" GET /version HTTP/1.1",
+        ),
+        *(
+            b"GET /version http/1.1",
+            b"get /version HTTP/1.1",
+            b"GET\t/version HTTP/1.1",
+        ),
+        *(
+            b"GET /version\tHTTP/1.1",
+            b"GET /version HTTPS/1.1",
+            b"GET /version RTSP/1.0",
+        ),
+        *(
+            b"GET /version ICE/1.0",
+            b"SOURCE /version ICE/1.0",
+            b"PRI * HTTP/2.0",
+            b"PRI * HTTP/1.1",
+        ),
+        *(
+            b"OPTIONS * HTTP/1.1",
+            b"GET * HTTP/1.1",
+            b"OPTIONS /version HTTP/1.1",
+            b"TRACE / HTTP/1.1",
+        ),
+        *(
+            b"CONNECT localhost:1 HTTP/1.1",
+            b"CONNECT / HTTP/1.1",
+            b"CONNECT /version HTTP/1.1",
+        ),
+        *(
+            b"GET http://localhost/version HTTP/1.1",
+            b"GET http://evil/version HTTP/1.1",
+        ),
         *(b"GET http:///version HTTP/1.1", b"GET http://a@localhost/version HTTP/1.1"),
-        *(b"GET https://localhost:1/version?a HTTP/1.1", b"GET ://localhost/version HTTP/1.1"),
+        *(
+            b"GET https://localhost:1/version?a HTTP/1.1",
+            b"GET ://localhost/version HTTP/1.1",
+        ),
         *(b"GET http://localhost HTTP/1.1", b"GET http://[::1]:80/version HTTP/1.1"),
-        *(b"GET http://localhost:99999/version HTTP/1.1", b"GET http://[::1/version HTTP/1.1"),
-        *(b"GET localhost:80 HTTP/1.1", b"GET version HTTP/1.1", b"GET ?a HTTP/1.1", b"GET # HTTP/1.1"),
-        *(b"GET /version#a HTTP/1.1", b"GET /version?a#b HTTP/1.1", b"GET //version HTTP/1.1"),
-        *(b"GET /%2e/version HTTP/1.1", b"GET /./version HTTP/1.1", b"GET /a/../version HTTP/1.1"),
-        *(b"GET /%2fversion HTTP/1.1", b"GET /version%00 HTTP/1.1", b"GET /version\x00 HTTP/1.1"),
+        *(
+            b"GET http://localhost:99999/version HTTP/1.1",
+            b"GET http://[::1/version HTTP/1.1",
+        ),
+        *(
+            b"GET localhost:80 HTTP/1.1",
+            b"GET version HTTP/1.1",
+            b"GET ?a HTTP/1.1",
+            b"GET # HTTP/1.1",
+        ),
+        *(
+            b"GET /version#a HTTP/1.1",
+            b"GET /version?a#b HTTP/1.1",
+            b"GET //version HTTP/1.1",
+        ),
+        *(
+            b"GET /%2e/version HTTP/1.1",
+            b"GET /./version HTTP/1.1",
+            b"GET /a/../version HTTP/1.1",
+        ),
+        *(
+            b"GET /%2fversion HTTP/1.1",
+            b"GET /version%00 HTTP/1.1",
+            b"GET /version\x00 HTTP/1.1",
+        ),
         *(b"GET /%c0%ae%c0%ae/version HTTP/1.1", b"GET /%e0%80%afversion HTTP/1.1"),
-        *(b"GET /%ff HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET /%zz HTTP/1.1", b"GET /% HTTP/1.1"),
-        *(b"GET /%76ersion HTTP/1.1", b"GET /version;a=b HTTP/1.1", b"GET /version/ HTTP/1.1"),
+        *(
+            b"GET /%ff HTTP/1.1",
+            b"GET /\xff HTTP/1.1",
+            b"GET /%zz HTTP/1.1",
+            b"GET /% HTTP/1.1",
+        ),
+        *(
+            b"GET /%76ersion HTTP/1.1",
+            b"GET /version;a=b HTTP/1.1",
+            b"GET /version/ HTTP/1.1",
+        ),
         *(b"GET /version\\ HTTP/1.1", b"GET /<a> HTTP/1.1", b"GET /ver sion HTTP/1.1"),
         *(b"GET /version%0d%0aX-Name:%20a HTTP/1.1", b"GET /version\rX: HTTP/1.1"),
         *(b"GET /api/v1/jobs/%6eext HTTP/1.1", b"POST /api/v1/jobs/%2e%2e HTTP/1.1"),
         *(b"GET /version?%00=%ff&a=%c0%af HTTP/1.1", b"GET /api/v1/jobs?x HTTP/1.1"),
-        *(b"FOO /version HTTP/1.1", b"G\x00T /version HTTP/1.1", b"M-SEARCH * HTTP/1.1"),
-        *(b"DELETE /version HTTP/1.1", b"HEAD /version HTTP/1.1", b"PURGE /version HTTP/1.1"),
+        *(
+            b"FOO /version HTTP/1.1",
+            b"G\x00T /version HTTP/1.1",
+            b"M-SEARCH * HTTP/1.1",
+        ),
+        *(
+            b"DELETE /version HTTP/1.1",
+            b"HEAD /version HTTP/1.1",
+            b"PURGE /version HTTP/1.1",
+        ),
         *(b"GET /%b HTTP/1.1" % (b"a" * 4093), b"GET /%b HTTP/1.1" % (b"a" * 4094)),
         *(b"GET /%b HTTP/1.1" % (b"a" * 70_000), b"GET /\xc3\xa9 HTTP/1.1"),
     )
-    found = {f"line {line!r:.60}": line + b"\r\n" + HOST + b"\r\n" + LIVEZ for line in lines}
+    found = {
+        f"line {line!r:.60}": line + b"\r\n" + HOST + b"\r\n" + LIVEZ for line in lines
+    }
     return found | {
-        "HTTP/1.0, kept alive": get(b"Connection: keep-alive\r\n", version=b"1.0") + LIVEZ,
+        "HTTP/1.0, kept alive": get(b"Connection: keep-alive\r\n", version=b"1.0")
+        + LIVEZ,
         "HTTP/1.1, closed": get(b"Connection: close\r\n") + SMUGGLED,
         "HTTP/1.1, closed and garbage": get(b"Connection: close\r\n") + GARBAGE,
         "HTTP/2 with prior knowledge": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
@@ -272,7 +542,9 @@ def _first_lines() -> dict[str, bytes]:
 
 def _following() -> dict[str, bytes]:
     upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
-    settings = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
+    settings = (
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
+    )
     found: dict[str, bytes] = {}
     for name, fields in (("upgrade", upgrade), ("upgrade with settings", settings)):
         found |= {
@@ -280,7 +552,9 @@ def _following() -> dict[str, bytes]:
             f"{name}, then a request": get(fields) + SMUGGLED,
             f"{name}, then garbage": get(fields) + GARBAGE,
             f"{name} and a body": post(fields, LENGTH, body=JOB),
-            f"{name} and a body, then a request": post(fields, LENGTH, body=JOB + SMUGGLED),
+            f"{name} and a body, then a request": post(
+                fields, LENGTH, body=JOB + SMUGGLED
+            ),
             f"{name} and a body, then two": post(
                 fields, LENGTH, body=JOB + VERSION + SMUGGLED
             ),
@@ -314,7 +588,14 @@ def _following() -> dict[str, bytes]:
             )
             + LIVEZ,
         }
-    goods = {"hot": TEST, "plain": VERSION, "refused": EMPTY, "hot, with a body": SMUGGLED}
+    least = b"GET / HTTP/1.1\r\nUpgrade:a\r\nConnection:upgrade\r\n\r\n"
+    found["the smallest upgrade, 334 times"] = least * 334
+    goods = {
+        "hot": TEST,
+        "plain": VERSION,
+        "refused": EMPTY,
+        "hot, with a body": SMUGGLED,
+    }
     for name, good in goods.items():
         for count in (1, 2, 31, 32, 33, 70, 200):
             found[f"{name}, {count}, then garbage"] = good * count + GARBAGE
@@ -324,7 +605,8 @@ def _following() -> dict[str, bytes]:
             )
     return found | {
         "an Upgrade alone": get(b"Upgrade: h2c\r\n") + SMUGGLED,
-        "a CONNECT, then a request": b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n" + SMUGGLED,
+        "a CONNECT, then a request": b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"
+        + SMUGGLED,
         "a CONNECT with a body": b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n"
         + LENGTH
         + b"\r\n"
@@ -350,8 +632,16 @@ def _following() -> dict[str, bytes]:
             b"Content-Length: 1048577\r\n", body=b" " * 1048577 + SMUGGLED
         ),
         "a body for the slow lane, then more": post(
-            b"Content-Length: 70000\r\n", body=JOB + b" " * (70_000 - len(JOB)) + SMUGGLED
+            b"Content-Length: 70000\r\n",
+            body=JOB + b" " * (70_000 - len(JOB)) + SMUGGLED,
         ),
+        "a job, then 33 listings": SMUGGLED
+        + (
+            b"GET /api/v1/jobs HTTP/1.1\r\n"
+            + HOST
+            + b"X-Name: mailer\r\nX-Queue: mail\r\n\r\n"
+        )
+        * 33,
         "a listing, then more": b"GET /api/v1/jobs HTTP/1.1\r\n"
         + HOST
         + b"X-Name: nobody\r\nX-Queue: mail\r\n\r\n"

@@ -14,9 +14,12 @@ import httptools
 # What frames a message or its connection: it goes when a request is written anew.
 _FRAMING = {
     *(b"connection", b"content-length", b"expect", b"transfer-encoding"),
-    *(b"trailer", b"upgrade"),
+    *(b"proxy-connection", b"trailer", b"upgrade"),
 }
-_HEAD = re.compile(rb"HTTP/1\.1 ([1-5]\d\d) [^\r\n]*\r\n((?:[!-9;-~]+: [^\r\n]*\r\n)*)\r\n")
+_HEAD = re.compile(
+    rb"HTTP/1\.1 ([1-5]\d\d) [^\r\n]*\r\n((?:[!-9;-~]+: [^\r\n]*\r\n)*)\r\n"
+)
+_UPGRADE = re.compile(rb"\n(?i:upgrade):")
 _CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
 
 
@@ -53,9 +56,11 @@ class _Reader:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.closed = False
+        self.begun = 0
         self.parser = httptools.HttpRequestParser(self)
 
     def on_message_begin(self) -> None:
+        self.begun += 1
         self._target, self._body = b"", b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._whole = False
@@ -78,27 +83,46 @@ class _Reader:
         self.messages.append(
             Message(method, self._target, tuple(self._fields), self._body)
         )
-        # Nobody is there to be connected to.
-        self.closed = method == b"CONNECT" or not self.parser.should_keep_alive()
+        # Nobody is there to be connected to; another Upgrade is not taken up.
+        if method == b"CONNECT" or not self.parser.should_upgrade():
+            self.closed = method == b"CONNECT" or not self.parser.should_keep_alive()
 
 
 def read(data: bytes) -> Reading:
     """What the bytes of one connection say.
 
-    An Upgrade is one that nobody takes up: HTTP goes on behind it (RFC 9110, 7.8).
+    An Upgrade is one that nobody takes up: the same without it (RFC 9110, 7.8).
     """
-    reader = _Reader()
-    while data and not reader.closed:
+    begins = 0
+    while True:
+        reader = _Reader()
         try:
             reader.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
-            data = data[stop.args[0] :]
-            reader.parser = httptools.HttpRequestParser(reader)
+            if not reader.closed:
+                begins = _begin(data, begins, stop.args[0])
+                data = _without_upgrade(data, begins, stop.args[0])
+                continue
         except httptools.HttpParserError:
             return Reading(reader.messages, not reader.closed, reader.closed)
-        else:
-            break
-    return Reading(reader.messages, False, reader.closed)
+        return Reading(reader.messages, False, reader.closed)
+
+
+def _begin(data: bytes, begins: int, ends: int) -> int:
+    """Where the message begins whose head ends at *ends*; another does at *begins*."""
+    reader = _Reader()
+    for at in range(begins, ends - 1):
+        before = reader.begun
+        reader.parser.feed_data(data[at : at + 1])
+        if reader.begun > before:
+            begins = at
+    return begins
+
+
+def _without_upgrade(data: bytes, begins: int, ends: int) -> bytes:
+    head = _UPGRADE.sub(b"\nignored:", data[begins:ends])
+    assert head != data[begins:ends]
+    return data[:begins] + head + data[ends:]
 
 
 class Answer(NamedTuple):
@@ -147,13 +171,13 @@ def _answers(data: bytes, methods: list[bytes]) -> Iterator[Answer]:
 def _body(
     data: bytes, at: int, status: int, fields: dict[str, str]
 ) -> tuple[bytes, int]:
+    if status in {204, 304}:
+        assert not fields.keys() & {"content-length", "transfer-encoding"}
+        return b"", at
     if "transfer-encoding" in fields:
         assert fields["transfer-encoding"] == "chunked"
         assert "content-length" not in fields
         return _chunks(data, at)
-    if status == 204:
-        assert "content-length" not in fields
-        return b"", at
     if "content-length" not in fields:
         assert fields.get("connection") == "close"
         return data[at:], len(data)

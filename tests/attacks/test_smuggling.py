@@ -2,16 +2,20 @@
 is answered twice, and it lives on."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from corpus import ATTACKS, HOST
+from corpus import ATTACKS
 from daemons import CONFIG, Daemon
 from own_refusals import refused_by_us
 from sockets import exchange
 from strict import Answer, Message, answers, read
 
-TAKE = b"GET /api/v1/jobs/next HTTP/1.1\r\n" + HOST + b"X-Name: mailer\r\nX-Queue: mail\r\n"
+TAKE = Message(
+    b"GET",
+    b"/api/v1/jobs/next",
+    ((b"Host", b"localhost"), (b"X-Name", b"mailer"), (b"X-Queue", b"mail")),
+    b"",
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +31,21 @@ def said(daemon: Daemon, data: bytes, messages: list[Message]) -> list[Answer]:
     return answers(got, [message.method for message in messages])
 
 
-def one_by_one(daemon: Daemon, messages: list[Message]) -> list[int]:
-    """The statuses of the same requests, written so that nothing is in doubt."""
-    data = b"".join(message.plainly() for message in messages)
-    return [answer.status for answer in said(daemon, data, messages)]
+def again(
+    daemon: Daemon, messages: list[Message], made: int
+) -> tuple[list[int], list[int]]:
+    """The statuses of takes until the queue is empty, and of the same *messages*
+    written so that nothing is in doubt; what those make is taken too."""
+    takes = [TAKE] * (made + 1)
+    got = said(daemon, _plainly(takes + messages), takes + messages)
+    statuses = [answer.status for answer in got]
+    if made:
+        said(daemon, _plainly(takes), takes)
+    return statuses[: made + 1], statuses[made + 1 :]
 
 
-def take_all(daemon: Daemon, count: int) -> list[int]:
-    """The statuses of *count* takes and one more, and the queue is empty."""
-    got = exchange(daemon.port, [(TAKE + b"\r\n") * (count + 1)])
-    return [answer.status for answer in answers(got, [])]
+def _plainly(messages: list[Message]) -> bytes:
+    return b"".join(message.plainly() for message in messages)
 
 
 def troubles(daemon: Daemon) -> list[str]:
@@ -60,9 +69,7 @@ def test_what_is_answered_is_what_the_strict_parser_read(
     routed, refusals = got[: len(asked)], got[len(asked) :]
     statuses = [answer.status for answer in routed]
     made = statuses.count(201)
-    assert take_all(target, made) == [200] * made + [204]
-    assert statuses == one_by_one(target, asked)
-    take_all(target, made)
+    assert again(target, asked, made) == ([200] * made + [204], statuses)
     refused = [ours.status] if ours else [400] * reading.broken
     assert [answer.status for answer in refusals] == refused
     assert all(answer.closes for answer in refusals)

@@ -21,7 +21,7 @@ def test_the_numbers_of_the_states_are_those_of_the_file() -> None:
 
 
 def test_every_state_is_queued_in_progress_or_finished() -> None:
-    assert {State.QUEUED, State.INPROGRESS} | FINISHED == set(State)
+    assert {State.QUEUED, State.INPROGRESS} | set(FINISHED) == set(State)
 
 
 @pytest.mark.parametrize("priority", [1, 50, 100])

@@ -91,7 +91,9 @@ def create(content: str = '{"n":1}', *fields: str, queue: str = "mail") -> bytes
     return request("PUT", path, "shop", *fields, queue=queue, body=body)
 
 
-def take(*fields: str, name: str = "mailer", wait: int = 0, queue: str = "mail") -> bytes:
+def take(
+    *fields: str, name: str = "mailer", wait: int = 0, queue: str = "mail"
+) -> bytes:
     """The request for the next job, waiting for one if *wait* says so."""
     path = "/api/v1/jobs/next" + (f"?wait={wait}" if wait else "")
     return request("GET", path, name, *fields, queue=queue)
@@ -257,7 +259,11 @@ class Serving:
         """Let time pass for the loop, and return when it has done what is due."""
         assert isinstance(self.loop, StoppedLoop)
         self.run(lambda: self.loop.skip(seconds))
-        for _ in range(3):  # what is due may have more to do in the turns after it
+        self.rest()
+
+    def rest(self) -> None:
+        """Return when what is under way, and what comes of it, is done."""
+        for _ in range(4):
             self.run(lambda: None)
 
     def limit(self, **limits: int) -> None:

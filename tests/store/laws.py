@@ -34,6 +34,9 @@ class Place(Protocol):
     def again(self) -> Store:
         """The store as the next start finds it; it takes the place of the last."""
 
+    def meanwhile(self) -> None:
+        """What the test's thread must do while others are at work."""
+
 
 class Oops(Exception):
     """What goes wrong in a block."""
@@ -193,7 +196,7 @@ class Laws:
                     assert one is not None
                     tx.put(replace(one, attempt=one.attempt + 1))
 
-        in_threads(count, count, count, count)
+        in_threads(count, count, count, count, meanwhile=place.meanwhile)
 
         assert kept(place.again())[0].attempt == 200
 
@@ -316,7 +319,7 @@ class Laws:
                     return
                 taken.extend(one.uid for one in jobs)
 
-        in_threads(take, take, take, take)
+        in_threads(take, take, take, take, meanwhile=place.meanwhile)
 
         assert sorted(taken) == [job(number).uid for number in range(200)]
 
@@ -490,8 +493,13 @@ class Laws:
         assert place.store.next_due() is None
 
 
-def in_threads(*acts: Callable[[], None]) -> None:
-    """Run all at once; whatever one of them raises is raised here."""
+def in_threads(
+    *acts: Callable[[], None], meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Run all at once; whatever one of them raises is raised here.
+
+    *meanwhile* is what this thread does again and again until they are done.
+    """
     faults: list[BaseException] = []
 
     def run(act: Callable[[], None]) -> None:
@@ -504,6 +512,8 @@ def in_threads(*acts: Callable[[], None]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            meanwhile()
+            thread.join(0.001)
     if faults:
         raise faults[0]

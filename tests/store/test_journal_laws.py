@@ -31,6 +31,8 @@ class JournalPlace:
         self.disk = self.disk.clone()
         return self._open()
 
+    def meanwhile(self) -> None: ...
+
     def close(self) -> None:
         self.disk.syncs.release()
         for house in self._houses:

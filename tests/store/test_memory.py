@@ -15,6 +15,8 @@ class MemoryPlace:
     def again(self) -> MemoryStore:
         return self.store
 
+    def meanwhile(self) -> None: ...
+
 
 class TestMemory(Laws):
     @pytest.fixture

@@ -398,7 +398,7 @@ def test_with_the_reserve_used_up_nothing_can_be_changed_and_reads_go_on(
     site.fill()
 
     with site.house.store.lock:
-        site.journal._create_room = site.journal._change_room = 100
+        site.journal.create_room = site.journal._change_room = 100
 
     with pytest.raises(StoreFull, match="nothing can be changed"):
         site.create()
@@ -417,7 +417,7 @@ def test_what_is_staged_has_its_room_already(site: Site) -> None:
 
     def fail(call: str) -> None:
         if call == "sync":
-            seen.append(site.journal._create_room)
+            seen.append(site.journal.create_room)
 
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(site.create, b"x" * 10_000)]

@@ -179,7 +179,7 @@ class Log:
         self._asleep = False
         self._broken = False
         self._closed = False
-        self._create_room, self._change_room = self.room.look(tail.end)
+        self.create_room, self._change_room = self.room.look(tail.end)
         self.end, self.epoch = tail.end, tail.epoch
         self.failure: StoreFailed | None = None
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -214,7 +214,7 @@ class Log:
         Raises:
             StoreFull: *size* bytes of changes cannot be taken.
         """
-        if size > (self._create_room if create else self._change_room):
+        if size > (self.create_room if create else self._change_room):
             raise StoreFull(
                 "the disk has no room for new jobs: those accepted go on"
                 if size <= self._change_room
@@ -235,7 +235,7 @@ class Log:
         group = groups[-1]
         group.changes += changes
         group.size += size
-        self._create_room -= size
+        self.create_room -= size
         self._change_room -= size
         self._ring()
         return group.join()
@@ -386,7 +386,7 @@ class Log:
             if self._closed:
                 raise
             with self._lock:
-                self._create_room = self._change_room = 0
+                self.create_room = self._change_room = 0
                 self._groups.appendleft(group)
                 self._in_flight = None
             return False
@@ -406,7 +406,7 @@ class Log:
             if durable:
                 self._in_flight = None
             staged = sum(group.size for group in self._groups)
-            self._create_room = create_room - staged
+            self.create_room = create_room - staged
             self._change_room = change_room - staged
             self.end, self.epoch = self._tail.end, self._tail.epoch
 
