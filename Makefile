@@ -4,6 +4,7 @@ PYTHON ?= python3
 PORT ?= 6010
 KILLS ?= 200
 STATES ?= 250000
+INPUTS ?= 1000000
 VENV := .venv
 BIN := $(VENV)/bin
 URL := http://127.0.0.1:$(PORT)
@@ -11,7 +12,7 @@ URL := http://127.0.0.1:$(PORT)
 METADATA := setup.cfg setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench bench-peers torture torture-crash python
+.PHONY: help run install test check bench bench-peers torture torture-crash fuzz python
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +66,9 @@ torture: torture-crash $(VENV)/.installed-test ## kill it under load, KILLS=200,
 
 torture-crash: $(VENV)/.installed-test ## cut its power in 250,000 ways, STATES=250000
 	$(BIN)/python tests/simulation/crash.py --states $(STATES)
+
+fuzz: $(VENV)/.installed-test ## feed its parser 1,000,000 hostile inputs, INPUTS=1000000
+	PYTHONPATH=tests/daemon $(BIN)/python tests/attacks/fuzz.py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import beside, engine, file, wire
+from bench import beside, engine, file, slow_clients, wire
 from bench.peers import run as peers
 from bench.table import Rates, progress, show
 
@@ -114,6 +114,7 @@ PARTS: dict[str, Callable[[Path, int, float], None]] = {
     "restart": restart,
     "file": file.main,
     "peers": peers.main,
+    "slow": slow_clients.slow,
 }
 # The peers want programs that are no part of this project.
 MAKE_BENCH = [name for name in PARTS if name != "peers"]

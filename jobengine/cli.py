@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -171,7 +172,7 @@ def diff(new: Path | None) -> None:
 def _against_file(old: Settings, new: Settings) -> list[str]:
     change = plan.diff(old.rules, new.rules)
     queues = new.effective["queues"]
-    fate = _fate(new.rules)
+    fate, before = _fate(new.rules), _others(old)
     lines = [
         *(f"+ queue {name}: {_lists(queues[name])}" for name in change.added),
         *(
@@ -182,10 +183,9 @@ def _against_file(old: Settings, new: Settings) -> list[str]:
         *(f"- queue {name}: gone at once; its jobs: {fate}" for name in change.removed),
         *(f"~ every queue: {told}" for told in change.house),
         *(
-            f"~ {key}: {json.dumps(value)}, not {json.dumps(old.effective[key])}"
-            + _when(key)
-            for key, value in new.effective.items()
-            if key in NOT_OF_QUEUES and value != old.effective[key]
+            f"~ {key}: {json.dumps(value)}, not {json.dumps(before[key])}" + _when(key)
+            for key, value in _others(new).items()
+            if value != before[key]
         ),
     ]
     if change.changed:
@@ -217,7 +217,14 @@ def _against_database(environ: Mapping[str, str], settings: Settings) -> list[st
 
 
 # The keys that `plan.diff` says nothing of.
-NOT_OF_QUEUES = ("port", "host", "auth", "hosts", "limits")
+NOT_OF_QUEUES = ("port", "host", "server", "auth", "hosts")
+
+
+def _others(settings: Settings) -> dict[str, Any]:
+    """The values of those keys, and each limit by itself."""
+    values = settings.effective
+    limits = {f"limits.{key}": value for key, value in values["limits"].items()}
+    return {key: values[key] for key in NOT_OF_QUEUES} | limits
 
 
 def _when(key: str) -> str:

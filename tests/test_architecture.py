@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "jobengine.engine": (*CORE, "jobengine.store.port", "jobengine.upkeep"),
     # The engine by name only: the two would import each other.
     "jobengine.upkeep": (*CORE, "jobengine.store.port", "jobengine.engine"),
-    "jobengine.doorbell": CORE,
+    "jobengine.doorbell": ("jobengine.errors",),
     "jobengine.telemetry": (*CORE, "jobengine.telemetry"),
     "jobengine.api": (
         *CORE,
@@ -30,7 +30,8 @@ MAY_IMPORT = {
         "jobengine.engine",
         "jobengine.upkeep",
         "jobengine.doorbell",
-        "jobengine.telemetry",
+        "jobengine.telemetry.metrics",
+        "jobengine.telemetry.exposition",
         "jobengine._version",
     ),
     "jobengine.build": tuple(

@@ -15,6 +15,7 @@ from jobengine import errors
 from jobengine.api.app import ENDPOINTS
 from jobengine.cli import main
 from jobengine.daemon import arbiter, exits, schema, settings, threads
+from jobengine.daemon.wire import problem
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -224,11 +225,40 @@ def test_every_code_of_an_error_is_documented() -> None:
     assert {kind.code for kind in error_classes()} - documented == set()
 
 
-def test_every_refusal_of_what_is_no_request_is_documented() -> None:
-    column = re.findall(r"^\| (\d[\d, ]*)", section(HTTP, "Refusals"), re.MULTILINE)
+def refusals_on_the_wire() -> set[tuple[int, str]]:
+    """The status and title of whatever does not become a request."""
+    connection, turns = (
+        (ROOT / "jobengine/daemon" / name).read_text()
+        for name in ("connection.py", "turns.py")
+    )
+    calls = r"(?:NotTaken|_refuse|refusal)\(\s*(\d{3}),\s*\"([^\"]+)\""
+    found = re.findall(calls, connection + turns)
+    return {(int(status), title) for status, title in found}
 
-    told = {int(status) for each in column for status in each.split(", ")}
-    assert {status for status, _ in threads.REFUSED.values()} <= told
+
+def test_every_refusal_of_what_is_no_request_is_documented() -> None:
+    rows = re.findall(
+        r"^\| (\d{3}) \| `(\w+)`", section(HTTP, "On the wire"), re.MULTILINE
+    )
+    refused = refusals_on_the_wire()
+
+    told = {(int(status), code) for status, code in rows}
+    codes = {(s, json.loads(problem(s, title, ""))["code"]) for s, title in refused}
+    assert codes == told
+    assert set(threads.REFUSED.values()) <= refused
+
+
+def test_every_line_of_the_log_is_documented() -> None:
+    calls = r"log\.(?:info|warning|error|critical|exception)\(\s*\"([^\"]+)\""
+    there = {
+        event
+        for path in (ROOT / "jobengine").rglob("*.py")
+        for event in re.findall(calls, path.read_text())
+    }
+
+    documented = set(re.findall(r"`([^`\n]+)`", section(OPERATIONS, "Logs")))
+    assert there
+    assert there - documented == set()
 
 
 # --- true: examples ---------------------------------------------------------------

@@ -7,6 +7,7 @@ a request means: `Turns` has it answered.
 import asyncio
 import select
 from collections import deque
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -107,7 +108,7 @@ class Connection(asyncio.Protocol):
             and self.served < self._turns.limits.pipeline
         ):
             # The head that this client always sends: the parser knows it by heart.
-            asked = self._turns.recall(data, self.peer)
+            asked = self._turns.heads.recall(data, self.peer)
             if asked is not None:
                 self._begin(asked)
                 return
@@ -121,12 +122,11 @@ class Connection(asyncio.Protocol):
             self._feed(data)
             self._rest()
             if whole and self._latest is not None and not self._partial:
-                self._turns.remember(data, self._latest)
+                self._turns.heads.remember(data, self._latest)
 
     def eof_received(self) -> bool:
         self._eof = True
         if self._turns.leave(self):
-            self.owed -= 1
             return False
         return not self._is_over()
 
@@ -138,8 +138,7 @@ class Connection(asyncio.Protocol):
         self._line.clear()
         self._unfed.clear()
         self._hold(-self._held)
-        if self._turns.leave(self):
-            self.owed -= 1
+        self._turns.leave(self)
         self._turns.forget(self)
         del self._parser  # it refers to us
 
@@ -411,7 +410,8 @@ class Connection(asyncio.Protocol):
         fields = [*self._read]
         for name, value in self._apart.items():
             fields += (name, value)
-        if len(fields) > 2 * FIELDS_MAX or max(map(len, fields)) > FIELD_BYTES_MAX:
+        longest = max(map(len, fields), default=0)
+        if len(fields) > 2 * FIELDS_MAX or longest > FIELD_BYTES_MAX:
             raise NotTaken(
                 431,
                 "Request header fields too large",
@@ -461,11 +461,12 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Let a client that is still sending read why it should not."""
-        if self.transport.can_write_eof() and not self._eof:
-            self.transport.write_eof()
-            self.deadline = self._turns.now + LINGER_S
-        else:
+        if not self.transport.can_write_eof() or self._eof:
             self.transport.close()
+            return
+        self.deadline = self._turns.now + LINGER_S
+        with suppress(OSError, RuntimeError):  # it has gone, and will soon be lost
+            self.transport.write_eof()
 
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR

@@ -91,14 +91,15 @@ class Reloader(Chore):
             self._accept(settings)
 
     def _accept(self, settings: Settings) -> None:
-        change = plan.diff(self._current.rules, settings.rules)
+        change = asdict(plan.diff(self._current.rules, settings.rules))
+        change["limits"] = _changed(self._current, settings)
         self._apply(settings)
         self._current = settings
         self._status.config_error = None
         self._told(accepted=True)
         log.info(
             "configuration reloaded",
-            **{key: what for key, what in asdict(change).items() if what},
+            **{key: what for key, what in change.items() if what},
         )
         waiting = [
             key
@@ -121,3 +122,10 @@ class Reloader(Chore):
                 return
             except Exception:  # the outermost loop of this thread
                 log.exception("reload failed, going on as before", code="reload_failed")
+
+
+def _changed(old: Settings, new: Settings) -> dict[str, int]:
+    """The limits that are others now, as they are."""
+    before = old.effective["limits"]
+    now: dict[str, int] = new.effective["limits"]
+    return {key: value for key, value in now.items() if value != before[key]}

@@ -5,9 +5,11 @@ Everything here runs on the loop's thread, but for `wake` and the slow lane's wo
 """
 
 import asyncio
+import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Protocol
@@ -15,14 +17,16 @@ from typing import Protocol
 import structlog
 
 from jobengine.api.exchange import Reply
-from jobengine.api.lane import PLAIN, Head, HotLane, Incoming
+from jobengine.api.lane import Head, HotLane, Incoming
 from jobengine.daemon.connection import Connection
+from jobengine.daemon.heads import Heads
+from jobengine.daemon.seats import Seats
 from jobengine.daemon.slow import SlowLane
 from jobengine.daemon.waiters import Found, Waiter, Waiters
 from jobengine.daemon.wire import Wire
 from jobengine.daemon.wsgi import Answer, Gateway
 from jobengine.doorbell import Doorbell
-from jobengine.errors import Overloaded
+from jobengine.errors import JobEngineError, Overloaded
 from jobengine.store.port import Committer, Store
 from jobengine.telemetry.metrics import Meter
 
@@ -32,11 +36,6 @@ PLAIN_S = 0.005
 BODY_BYTES_MAX = 64 << 10
 # How often deadlines are looked at.
 TICK_S = 1.0
-# Heads that are kept, and how long one may be: a few MiB at most. A service sends the
-# same ones again and again.
-HEADS_MAX = 4096
-HEAD_BYTES_MAX = 1024
-_LENGTH = {b"content-length"}
 # How often a drain looks who is still there.
 DRAIN_LOOK_S = 0.02
 
@@ -69,7 +68,7 @@ class Limits(Protocol):
 
 
 class Turns:
-    """One loop's turns. `limits` may be replaced at any time.
+    """One loop's turns.
 
     *broken* is told when a turn could not be ended: nobody knows what was answered.
     """
@@ -104,16 +103,14 @@ class Turns:
         self._waiters = Waiters(
             loop, doorbell, wake=self.wake, ask=self._ask_again, finish=self._finish
         )
-        self._connections: dict[Connection, None] = {}
-        self._addresses: Counter[str] = Counter()
-        self._turned_away = 0  # connections, since the last tick
+        self.heads = Heads(lane)
+        self.seats = Seats()
         self._plain: deque[tuple[Connection, Incoming]] = deque()
         self._out: list[tuple[Connection, Incoming, Found]] = []
         # Who goes on after this turn, and whether with what kept it busy done.
         self._later: dict[Connection, bool] = {}
         self._streams: dict[Connection, Callable[[], None]] = {}  # their readers rest
-        # What the parser has read before, by address and bytes.
-        self._heads: dict[tuple[str, bytes], Head] = {}
+        self._telling = log.is_enabled_for(logging.DEBUG)
         self._ending = False  # the end of this turn is scheduled
         self._turn = 0
         self._tending = False
@@ -124,21 +121,11 @@ class Turns:
 
     def admit(self, connection: Connection) -> bool:
         """Whether there is a place for one more."""
-        limits = self.limits
-        full = len(self._connections) >= limits.connections
-        if full or self._addresses[connection.peer] >= limits.connections_per_address:
-            self._turned_away += 1
-            return False
-        self._connections[connection] = None
-        self._addresses[connection.peer] += 1
-        return True
+        return self.seats.take(connection, self.limits)
 
     def forget(self, connection: Connection) -> None:
         """It is closed."""
-        del self._connections[connection]
-        self._addresses[connection.peer] -= 1
-        if not self._addresses[connection.peer]:
-            del self._addresses[connection.peer]
+        self.seats.leave(connection)
         self._waiters.leave(connection)
         self.drained(connection)
 
@@ -178,46 +165,6 @@ class Turns:
             self._plain.append((connection, asked))
         return False
 
-    def recall(self, data: bytes, peer: str) -> Incoming | None:
-        """The request that *data* is, all of it, where its head is one that the parser
-        has read before, byte for byte, from the same address.
-
-        Only the variable of its path may be another one. What the parser makes of a
-        head depends on nothing else, so it is not asked again.
-        """
-        end = data.find(b"\r\n\r\n") + 4
-        head = self._heads.get((peer, data[:end]))
-        tail = b""
-        if head is None:
-            start, stop = _variable(data)
-            head = self._heads.get((peer, data[:start] + data[stop:end]))
-            if head is None or not PLAIN.fullmatch(data, start, stop):
-                return None
-            tail = data[start:stop]
-        if len(data) - end != head.length:
-            return None
-        return Incoming(head, data[end:], tail)
-
-    def remember(self, data: bytes, asked: Incoming) -> None:
-        """Keep the head of *asked*, which is all of *data*, if it may come again."""
-        head = asked.head
-        if head.row is None or head.close or head.apart.keys() - _LENGTH:
-            return
-        end = len(data) - len(asked.body_bytes)
-        if end > HEAD_BYTES_MAX or data.find(b"\r\n\r\n") + 4 != end:
-            return
-        key = data[:end]
-        if head.tail_at:
-            start, stop = _variable(data)
-            tail = head.target[head.tail_at :]
-            if data[start:stop] != tail or not self._lane.may_share(head):
-                return
-            key = data[:start] + data[stop:end]
-        if len(self._heads) >= HEADS_MAX:
-            self._heads.clear()
-        head.length = len(asked.body_bytes)
-        self._heads[head.peer, key] = head
-
     def refuse(
         self, connection: Connection, status: int, title: str, detail: str
     ) -> None:
@@ -233,6 +180,11 @@ class Turns:
         self._later.setdefault(connection, False)
         self._end_soon()
 
+    def use_limits(self, limits: Limits) -> None:
+        """Hold to these from now on."""
+        self.limits = limits
+        self.heads.forget()
+
     # --- anybody's side
 
     def wake(self) -> None:
@@ -245,18 +197,18 @@ class Turns:
     @property
     def connections(self) -> int:
         """How many there are."""
-        return len(self._connections)
+        return len(self.seats)
 
     async def drain(self, seconds: float) -> None:
         """Answer what is under way, at once what waits, and end every connection."""
         self.draining = True
         self._waiters.dismiss()
         ends = self._loop.time() + seconds
-        while self._connections and self._loop.time() < ends:
-            for connection in list(self._connections):
+        while len(self.seats) and self._loop.time() < ends:
+            for connection in list(self.seats):
                 connection.retire()
             await asyncio.sleep(DRAIN_LOOK_S)
-        for connection in list(self._connections):
+        for connection in list(self.seats):
             connection.transport.abort()
 
     def close(self) -> None:
@@ -285,6 +237,11 @@ class Turns:
             self._waiters.serve()
         self._turn += 1
         rest = self._committer.commit()
+        if rest is not None and self._committer.behind:
+            # The disk is full, and what was staged waits for room: so does all that
+            # was answered since.
+            self._loop.call_later(rest, self._end_soon)
+            return
         if rest is not None and not self._tending:
             self._tending = True
             self._loop.call_later(rest, self._tend, self._turn)
@@ -352,7 +309,9 @@ class Turns:
         if connection.lost or (asked.waited and connection.gone()):
             connection.owed -= 1
             if reply is not None and reply.undo is not None:
-                reply.undo()
+                # Where that cannot be written, its lease will run out.
+                with suppress(JobEngineError):
+                    reply.undo()
             return
         close = asked.head.close or self.draining
         if isinstance(found, Reply):
@@ -360,6 +319,8 @@ class Turns:
         else:
             data = found.on_the_wire(self._wire, asked, close=close)
         connection.send(data, close=close)
+        if self._telling and asked.head.method:
+            _tell(asked, data)
 
     def _tend(self, turn: int) -> None:
         """Nothing may have come for a while."""
@@ -372,16 +333,13 @@ class Turns:
     def _tick(self) -> None:
         self.now = self._loop.time()
         self._wire.tick()
-        for connection in list(self._connections):
+        for connection in list(self.seats):
             if connection.deadline < self.now:
                 connection.expire()
-        if self._turned_away:
+        if turned_away := self.seats.turned_away():
             log.warning(
-                "connections turned away",
-                count=self._turned_away,
-                open=len(self._connections),
+                "connections turned away", count=turned_away, open=len(self.seats)
             )
-            self._turned_away = 0
         self._loop.call_later(TICK_S, self._tick)
 
     # --- the slow lane
@@ -404,6 +362,8 @@ class Turns:
         else:
             close = asked.head.close or self.draining
             data = answer.on_the_wire(self._wire, asked, close=close)
+            if self._telling:
+                _tell(asked, data)
             self._stream(connection, asked, answer, data)
 
     def _stream(
@@ -438,7 +398,13 @@ class Turns:
             connection.go_on(done=True)
 
 
-def _variable(data: bytes) -> tuple[int, int]:
-    """Where the last part of the path begins and ends, in a request that has one."""
-    stop = data.find(b" HTTP/1.1\r\n", 0, HEAD_BYTES_MAX)
-    return data.rfind(b"/", 0, stop) + 1, stop
+def _tell(asked: Incoming, data: bytes) -> None:
+    """Log a request: never what it carries, nor what follows the question mark."""
+    log.debug(
+        "request",
+        method=asked.head.method.decode("latin-1"),
+        path=asked.target.partition(b"?")[0].decode("latin-1"),
+        status=int(data[9:12]),
+        bytes=len(data),
+        ms=round((perf_counter() - asked.began) * 1000, 1),
+    )

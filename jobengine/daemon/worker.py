@@ -128,7 +128,7 @@ class LoopWorker(Keeper, Worker):  # type: ignore[misc]
     def _apply(self, settings: Settings) -> None:
         super()._apply(settings)
         limits = _possible(settings.limits)
-        self._soon(lambda: setattr(self._turns, "limits", limits))
+        self._soon(lambda: self._turns.use_limits(limits))
 
     def _break_off(self) -> None:
         """What was answered last nobody knows: another worker starts from the file."""

@@ -160,7 +160,7 @@ class MemoryStore:
         self.bell: Callable[[str], None] | None = None
         self.listener: Listener | None = None  # where there is no journal
         self.turning: int | None = None  # the thread that commits by turns
-        self.turn_now = 0  # the instant of the turn, once somebody asked for it
+        self.turn: Turn | None = None  # of that thread
         self.now = 0
 
     @property
@@ -170,6 +170,8 @@ class MemoryStore:
 
     def transaction(self) -> "MemoryTransaction":
         """A transaction; it begins when its block is entered."""
+        if self.turn is not None and self.turning == get_ident():
+            return self.turn
         return MemoryTransaction(self)
 
     def next_due(self) -> int | None:
@@ -196,46 +198,26 @@ class MemoryStore:
 
     def take_turns(self, wake: Callable[[], None]) -> Committer:
         """Let the calling thread commit by turns. See port.Store."""
+        if self.journal is not None:
+            self.journal.take_over(wake)
+        self.turn = Turn(self, wake)
         self.turning = get_ident()
-        if self.journal is None:
-            return _Nothing()
-        self.journal.take_over(wake)
-        return _Turns(self, self.journal)
+        return self.turn
 
     def close(self) -> None:
         """Make everything durable and let go of the file."""
+        if self.turn is not None:
+            self.turn.end()
         if self.journal is not None:
             self.journal.close()
-
-
-class _Nothing:
-    """Commits nothing: there is no journal."""
-
-    def commit(self) -> float | None:
-        return None
-
-    def tend(self) -> None: ...
-
-
-class _Turns:
-    """Commits a journal by turns. What is asked in one turn is asked at one instant."""
-
-    def __init__(self, store: MemoryStore, journal: Journal) -> None:
-        self._store = store
-        self.tend = journal.tend
-        self._commit = journal.commit
-
-    def commit(self) -> float | None:
-        self._store.turn_now = 0
-        return self._commit()
 
 
 class MemoryTransaction:
     """One block under the store's lock. Not to be kept or shared."""
 
     __slots__ = (
-        *("_alarm", "_changes", "_claimable", "_rows", "_size", "_store"),
-        *("_turning", "now", "ticket"),
+        *("_ahead", "_alarm", "_changes", "_claimable", "_rows", "_size", "_store"),
+        *("now", "ticket"),
     )
 
     def __init__(self, store: MemoryStore) -> None:
@@ -243,29 +225,26 @@ class MemoryTransaction:
         self._rows = store.rows
         self._changes: list[Change] = []
         self._size = 0
+        self._ahead = 0  # bytes of blocks before this one that are not staged yet
         self._alarm = False
         self._claimable: list[str] = []  # queues that have got work
-        self._turning = False
         self.now = 0
         self.ticket: Ticket | None = None
 
     def __enter__(self) -> "MemoryTransaction":
+        self._lock()
+        return self
+
+    def _lock(self) -> None:
         store = self._store
         store.lock.acquire()
         failure = store.failure
         if failure is not None:
             store.lock.release()
             raise StoreFailed(str(failure))
-        self._turning = store.turning == get_ident()
-        if self._turning and store.turn_now >= store.now:
-            self.now = store.turn_now
-            return self
         now = store.clock.now()
         # The clock promises as much; a store must not depend on it (law 7).
         self.now = store.now = max(now, store.now)
-        if self._turning:
-            store.turn_now = self.now
-        return self
 
     def __exit__(
         self,
@@ -278,16 +257,21 @@ class MemoryTransaction:
             ticket = self.ticket = self._leave(undo=kind is not None)
         finally:
             store.lock.release()
-        # Whoever is woken by these has an answer that waits for this commit too.
+        self._tell()
+        if ticket is not None:
+            ticket.wait()
+        if store.listener is not None and kind is None and self._changes:
+            store.listener(self._changes, self.now, 0, 0.0)
+
+    def _tell(self) -> None:
+        """Ring for those who wait for what has been done."""
+        # Whoever is woken by this has an answer that waits for the same commit.
+        store = self._store
         if self._claimable and store.bell is not None:
             for queue in dict.fromkeys(self._claimable):
                 store.bell(queue)
         if self._alarm and store.alarm is not None:
             store.alarm()
-        if ticket is not None and not self._turning:
-            ticket.wait()
-        if store.listener is not None and kind is None and self._changes:
-            store.listener(self._changes, self.now, 0, 0.0)
 
     def _leave(self, *, undo: bool) -> Ticket | None:
         journal = self._store.journal
@@ -386,8 +370,9 @@ class MemoryTransaction:
                 f"({TRANSACTION_BYTES_MAX} bytes): send it in smaller parts"
             )
         journal = self._store.journal
-        if journal is not None and self._size > journal.create_room:
-            journal.admit(self._size, create=_adds_work(old, new))
+        size = self._ahead + self._size
+        if journal is not None and size > journal.create_room:
+            journal.admit(size, create=_adds_work(old, new))
         self._changes.append((old, new))
         if self._rows.replace_job(old, new, self.now):
             self._alarm = True
@@ -399,9 +384,111 @@ class MemoryTransaction:
         self._changes.append((old, new))
         self._alarm |= self._rows.replace_record(old, new)
 
-    def _undo(self) -> None:
-        for old, new in reversed(self._changes):
+    def _undo(self, since: int = 0) -> None:
+        for old, new in reversed(self._changes[since:]):
             if isinstance(old, Job) or isinstance(new, Job):
                 self._rows.replace_job(new, old, self.now)  # type: ignore[arg-type]
             else:
                 self._rows.replace_record(new, old)
+
+
+# More than this a turn does not stage as one: a frame must hold it.
+TURN_BYTES = 1 << 20
+
+
+class Slip:
+    """The ticket of what a turn has not staged yet. See port.Ticket."""
+
+    __slots__ = ("ticket",)
+
+    def __init__(self) -> None:
+        self.ticket: Ticket | None = None
+
+    @property
+    def commit(self) -> tuple[int, int] | None:
+        """Its commit, once it is durable."""
+        return None if self.ticket is None else self.ticket.commit
+
+    def wait(self) -> tuple[int, int] | None:
+        """Return at once: whoever waited here would wait for himself."""
+        return self.commit
+
+
+class Turn(MemoryTransaction):
+    """All transactions of a thread that commits by turns, one block after another.
+
+    The store's lock is taken with the first block of a turn and given back at its end;
+    what its blocks changed is staged as one, and happens at one instant.
+    """
+
+    __slots__ = ("_mark", "_open", "_slip", "_wake")
+
+    def __init__(self, store: MemoryStore, wake: Callable[[], None]) -> None:
+        super().__init__(store)
+        self._wake = wake
+        self._open = False  # and the lock is ours
+        self._mark = 0  # the changes of blocks before this one
+        self._slip = Slip()
+
+    def __enter__(self) -> "Turn":
+        if not self._open:
+            self._lock()
+            self._open = True
+            self._wake()
+        self._mark = len(self._changes)
+        self._size = 0
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._undo(self._mark)
+            del self._changes[self._mark :]
+        else:
+            if self._ahead + self._size > TURN_BYTES:
+                self._stage(self._mark)
+            self._ahead += self._size
+        self.ticket = self._slip if self._changes else None
+        if self._claimable or self._alarm:
+            self._tell()
+            self._claimable.clear()
+            self._alarm = False
+
+    @property
+    def behind(self) -> bool:
+        """See port.Committer."""
+        journal = self._store.journal
+        return journal is not None and journal.behind
+
+    def commit(self) -> float | None:
+        """End the turn and make it durable. See port.Committer."""
+        self.end()
+        journal = self._store.journal
+        return None if journal is None else journal.commit()
+
+    def tend(self) -> None:
+        """See port.Committer."""
+        if self._store.journal is not None and not self._open:
+            self._store.journal.tend()
+
+    def end(self) -> None:
+        """Stage what was changed, and let others at the store."""
+        if self._open:
+            self._stage(len(self._changes))
+            self._open = False
+            self._store.lock.release()
+
+    def _stage(self, count: int) -> None:
+        """Stage the first *count* changes."""
+        changes, journal = self._changes[:count], self._store.journal
+        if changes and journal is not None:
+            self._slip.ticket = journal.stage(changes, self._ahead)
+        elif changes and self._store.listener is not None:
+            self._store.listener(changes, self.now, 0, 0.0)
+        del self._changes[:count]
+        self._ahead = 0
+        self._slip = Slip()

@@ -158,6 +158,11 @@ class Listener(Protocol):
 class Committer(Protocol):
     """What ends the turns of an event loop. For its thread alone."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether something that was staged waits for room on the disk: no answer may
+        leave, until `commit` has been called again and this is over."""
+
     def commit(self) -> float | None:
         """Make durable all that is staged; the seconds after which to `tend`, if any.
 

@@ -4,10 +4,11 @@ The same bytes go to two servers with equal houses: one has the lane, the other 
 everything to Flask. Requests are made of parts that are fine and parts that are not.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import count, permutations
 from typing import Any
 
 import pytest
@@ -23,13 +24,10 @@ from jobengine.api.lane import HotLane, Incoming
 from jobengine.build import House
 from jobengine.core.access import Caller
 from jobengine.core.job import Job, NewJob
-from jobengine.daemon.settings import Limits
 from jobengine.testing import memory_house
 
 # Nobody waits here: test_waiting.py is about those who do.
-NO_WAIT = Limits(
-    **{name: getattr(LIMITS, name) for name in LIMITS.__slots__} | {"wait_seconds": 0}
-)
+NO_WAIT = dataclasses.replace(LIMITS, wait_seconds=0)
 FREE, TAKEN = "job-1", "job-2"  # the uids of two jobs that are always there
 LEASE = "job-3"  # the lease under which the mailer holds the second
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -45,11 +43,11 @@ class Spy(HotLane):
 
     def answer(self, asked: Incoming) -> Reply | None:
         store = self._desk.house.store
-        before = store.rows.copy(), store.next_due()  # type: ignore[attr-defined]
+        before = store.rows.copy(), store.rows.next_due()  # type: ignore[attr-defined]
         reply = super().answer(asked)
         if reply is not None:
             self.answered += 1
-        elif before != (store.rows.copy(), store.next_due()):  # type: ignore[attr-defined]
+        elif before != (store.rows.copy(), store.rows.next_due()):  # type: ignore[attr-defined]
             self.changed.append(asked.body_bytes)
         return reply
 
@@ -112,7 +110,9 @@ def shape(data: bytes) -> list[tuple[Any, ...]]:
     while data:
         head, _, data = data.partition(b"\r\n\r\n")
         line, *fields = head.decode("latin-1").split("\r\n")
-        named = sorted((n.lower(), v) for n, _, v in (f.partition(": ") for f in fields))
+        named = sorted(
+            (n.lower(), v) for n, _, v in (f.partition(": ") for f in fields)
+        )
         size = int(dict(named).get("content-length", 0))
         body, data = data[:size], data[size:]
         if dict(named).get("content-type") == "application/problem+json" and body:
@@ -144,7 +144,13 @@ VALUES: list[bytes] = [
     *(b'{"\\ud800":1}', b'{"s":"\xc3\xa9"}', b'{"s":"\xff"}', b'{"s":"\xed\xa0\x80"}'),
     *(b'{"s":"\xc0\xaf"}', b'{"s":"\xef\xbb\xbf"}', b'{"s":"\\x"}', b'{"s":"a\nb"}'),
     *(b'{"n":9007199254740993,"e":1e999}', b'{"n":1e}', b'{"s":"\0"}', b'{"s":1'),
-    *(b"\xef\xbb\xbf{}", b"/**/{}", b"", b"{'a':1}", b'{"big":"' + b"x" * 70_000 + b'"}'),
+    *(
+        b"\xef\xbb\xbf{}",
+        b"/**/{}",
+        b"",
+        b"{'a':1}",
+        b'{"big":"' + b"x" * 70_000 + b'"}',
+    ),
     *DEEP,
     b"[" * 70 + b"]" * 70,
 ]
@@ -164,7 +170,11 @@ KINDS = [
     *("application/json", "application/json; charset=utf-8", "Application/JSON", ""),
     *("application/json; charset=latin-1", "text/plain", "application/problem+json"),
     *("application/json, text/plain", " application/json ;", ";", "text/json"),
-    *("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "jso\xf1"),
+    *(
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "jso\xf1",
+    ),
 ]
 NAMES = [
     *("shop", "mailer", "printer", "nobody", "", "shop ", "sh\xf6p", "shop,mailer"),
@@ -184,24 +194,68 @@ FIELDS = [
     *("Prefer: wait=5", "Prefer: wait=x", "Prefer: return=minimal, wait=1"),
     *(f"X-JobEngine-Lease: {LEASE}", "X-JobEngine-Lease: stale", "X-JobEngine-Lease:"),
     *("X-JobEngine-Commit: ?", "X-JobEngine-Commit:", "Connection: keep-alive"),
-    *("Connection: close", "Connection: x-name", "Content-Encoding: gzip", "A:", "A: 1"),
+    *(
+        "Connection: close",
+        "Connection: x-name",
+        "Content-Encoding: gzip",
+        "A:",
+        "A: 1",
+    ),
     *("Expect: 100-continue", "X-HTTP-Method-Override: DELETE", "Range: bytes=0-1"),
     *("Transfer-Encoding: identity", "Upgrade: h2c", "X-Status-Filter: queued"),
     *("X-Content-Type: application/json", "X-Content-Type: text/plain", "A: \xe9"),
     *("X-Name: mailer", "X-Queue: both", "Content-Type: text/plain", "Host: evil"),
-    *("If-None-Match: *", "A: " + "b" * 3000, "Authorization: Bearer x", "TE: trailers"),
+    *(
+        "If-None-Match: *",
+        "A: " + "b" * 3000,
+        "Authorization: Bearer x",
+        "TE: trailers",
+    ),
 ]
 QUERIES = [
     *("?", "?wait=5", "?wait=x", "?wait=", "?x=1", "?wait=1&wait=x", "?await=x"),
     *("?wait=%35", "?a=%ff", "?x=1&wait=0", "?wait=5?", "?X-Name=mailer", "?\xe9"),
 ]
 UIDS = [
-    *(FREE, TAKEN, NOBODY, "next", "create", "job%2D1", "job-1%00", "%6aob-1", "job-1/"),
-    *("..", "%2e%2e", "x" * 64, "x" * 65, "%F0%9F%98%80", "%ff", "job_1", "", "job-1;x"),
+    *(
+        FREE,
+        TAKEN,
+        NOBODY,
+        "next",
+        "create",
+        "job%2D1",
+        "job-1%00",
+        "%6aob-1",
+        "job-1/",
+    ),
+    *(
+        "..",
+        "%2e%2e",
+        "x" * 64,
+        "x" * 65,
+        "%F0%9F%98%80",
+        "%ff",
+        "job_1",
+        "",
+        "job-1;x",
+    ),
     *("job-1%20", "JOB-1", "job-1.", "%2Fjob-1", "\xe9", "job-10"),
 ]
-WRAPS = [(b"\xef\xbb\xbf", b""), (b"", b"x"), (b" \n", b" \t\r\n"), (b"[", b"]"), (b"", b"{}")]
-ENDS = [(b"{", b"}"), (b"{", b""), (b"", b"}"), (b"{", b",}"), (b"{,", b"}"), (b"{ ", b"\n}")]
+WRAPS = [
+    (b"\xef\xbb\xbf", b""),
+    (b"", b"x"),
+    (b" \n", b" \t\r\n"),
+    (b"[", b"]"),
+    (b"", b"{}"),
+]
+ENDS = [
+    (b"{", b"}"),
+    (b"{", b""),
+    (b"", b"}"),
+    (b"{", b",}"),
+    (b"{,", b"}"),
+    (b"{ ", b"\n}"),
+]
 
 often = st.sampled_from([True] * 9 + [False])
 
@@ -301,14 +355,89 @@ def test_what_the_lane_answers_flask_answers_too(
     assert twins[0].spies[0].changed == []
 
 
+def one_thing_wrong() -> dict[str, list[bytes]]:
+    """Requests that are fine but for one part, by which part that is."""
+    path, job = "/api/v1/jobs/create", "/api/v1/jobs/" + FREE
+    members = {
+        *((path, key) for key in (b"content", b"priority", b"valid_for")),
+        *((job, key) for key in (b"content", b"priority", b"status", b"timeout_time")),
+    }
+    shown = [b'"%b":%b' % (key, FINE[key][0]) for key in FINE]
+    new, change = b",".join(shown[:3]), b",".join([*shown[:2], *shown[3:]])
+
+    def put(body: bytes, *fields: str, to: str = path, name: str = "shop") -> bytes:
+        return request("PUT" if to == path else "POST", to, name, *fields, body=body)
+
+    def both(*bodies: bytes) -> list[bytes]:
+        return [put(b"{%b}" % body) for body in bodies]
+
+    return {
+        f"{key.decode()} to {to}": [
+            put((b"{%b}" % mine).replace(fine, b'"%b":%b' % (key, value)), to=to)
+            for value in VALUES
+        ]
+        for to, key in sorted(members)
+        for mine, fine in [
+            (new if to == path else change, b'"%b":%b' % (key, FINE[key][0]))
+        ]
+    } | {
+        "a key twice": [
+            put(b"{%b}" % b",".join(two), to=to)
+            for to, mine in ((path, new), (job, change))
+            for key, values in FINE.items()
+            for value in [*values, b"9", b'{"b":22}']
+            for two in permutations((mine, b'"%b":%b' % (key, value)))
+        ],
+        "a key more": both(*(b"%b,%b:1" % (new, key) for key in KEYS)),
+        "a key less": both(*(new.replace(each, b'"x":1') for each in shown[:3])),
+        "around it": [put(a + b"{" + new + b"}" + z) for a, z in WRAPS]
+        + [put(start + new + end) for start, end in ENDS],
+        "the type": [put(b"{%b}" % new, f"Content-Type: {kind}") for kind in KINDS],
+        "a field": [put(b"{%b}" % new, field) for field in FIELDS]
+        + [put(b'{"status":"failed"}', field, to=job) for field in FIELDS],
+        "the name": [put(b"{%b}" % new, name=name) for name in NAMES if name],
+        "the queue": [take(queue=queue) for queue in QUEUE_NAMES],
+        "the host": [
+            take().replace(b"Host: localhost", f"Host: {host}".encode("latin-1"))
+            for host in HOSTS
+        ],
+        "the query": [
+            take().replace(b"/next", f"/next{query}".encode("latin-1"))
+            for query in QUERIES
+        ],
+    }
+
+
+WRONG = one_thing_wrong()
+
+
+@pytest.mark.parametrize("part", WRONG)
+def test_with_one_thing_wrong_both_say_the_same(
+    twins: tuple[Twin, Twin], part: str
+) -> None:
+    for said in WRONG[part]:
+        for twin in twins:
+            twin.begin()
+            twin.number(100)
+        hot, plain = (twin.ask(said) for twin in twins)
+
+        assert shape(hot) == shape(plain), said
+        assert twins[0].rows() == twins[1].rows(), said
+    assert twins[0].spies[0].changed == []
+
+
 FINE_ONES = [
     create('{"a":1}'),
     create('{"s":"\\u00e9"}', "Content-Type: application/json"),
     take(),
     take("Accept: */*", "User-Agent: worker/1"),
     request("POST", f"/api/v1/jobs/{FREE}", "mailer", body=b'{"status":"complete"}'),
-    request("POST", f"/api/v1/jobs/{FREE}", "shop", body=b'{"priority":9,"content":{}}'),
-    request("POST", f"/api/v1/jobs/{FREE}", "shop", "X-JobEngine-Commit: ?", body=b"{}"),
+    request(
+        "POST", f"/api/v1/jobs/{FREE}", "shop", body=b'{"priority":9,"content":{}}'
+    ),
+    request(
+        "POST", f"/api/v1/jobs/{FREE}", "shop", "X-JobEngine-Commit: ?", body=b"{}"
+    ),
     request("DELETE", f"/api/v1/jobs/{FREE}", "shop"),
     request("GET", "/api/v1/test"),
 ]
@@ -365,3 +494,21 @@ def test_what_is_known_of_a_head_holds_for_that_head_alone(
 
         assert shape(hot) == shape(plain)
     assert twins[0].rows() == twins[1].rows()
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])
+def test_of_a_known_head_the_path_may_be_another(
+    twins: tuple[Twin, Twin], method: str
+) -> None:
+    for twin in twins:
+        twin.begin()
+    body = b'{"priority":7}' if method == "POST" else b""
+
+    for step, uid in enumerate([FREE, TAKEN, FREE, *UIDS, FREE, TAKEN]):
+        said = request(method, f"/api/v1/jobs/{uid}", "shop", body=body)
+        for twin in twins:
+            twin.number(100 * (step + 1))
+        hot, plain = (twin.ask(said) for twin in twins)
+
+        assert shape(hot) == shape(plain), uid
+        assert twins[0].rows() == twins[1].rows(), uid

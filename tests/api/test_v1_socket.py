@@ -4,11 +4,12 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from serving import Serving
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 GOOD = b'{"content":{"n":9007199254740993},"priority":5,"valid_for":600}'
@@ -21,17 +22,34 @@ class Handler(WSGIRequestHandler):
         """A test's output is for failures."""
 
 
-@pytest.fixture
-def port(api: Any) -> Iterator[int]:
+@contextmanager
+def threads(api: Any) -> Iterator[int]:
+    """A server that runs the application in threads, and its port."""
     server = make_server(
         "127.0.0.1", 0, api.app, threaded=True, request_handler=Handler
     )
     thread = threading.Thread(target=server.serve_forever, name="server")
     thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def loop(api: Any) -> Iterator[int]:
+    """The event loop, and its port."""
+    with Serving(api.house) as serving:
+        yield serving.port
+
+
+@pytest.fixture(params=[threads, loop])
+def port(request: pytest.FixtureRequest, api: Any) -> Iterator[int]:
+    """Of either server: what is asked is answered alike."""
+    with request.param(api) as number:
+        yield number
 
 
 def asked(

@@ -238,16 +238,16 @@ class Indoors:
         """A new client."""
         return Line(self.loop, Connection(self.turns), peer)
 
-    def check_nothing_is_left(self, *lines: Line) -> None:
+    def check_nothing_is_left(self) -> None:
         """Now that everybody has gone, everything that they took is given back."""
         turns = self.turns
         self.loop.rest()
         assert turns.held == 0, f"{turns.held} bytes are held for nobody"
         assert turns.connections == 0
-        assert not turns._addresses
-        assert [line.protocol.owed for line in lines] == [0] * len(lines)
+        assert not turns.seats._addresses
         assert self.house.doorbell.waiters == 0
-        assert not (turns._plain or turns._out or turns._later or turns._streams)
+        unfinished = [*turns._plain, *turns._out, *turns._later, *turns._streams]
+        assert not unfinished
         places = [self.desk.listings.acquire(blocking=False) for _ in range(2)]
         assert all(places), "a listing that nobody reads keeps its place"
         self.desk.listings.release(2)

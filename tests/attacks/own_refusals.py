@@ -45,6 +45,8 @@ _OWN = {
     "chunks of more than a body": Own(413),
     "chunking that costs too much": Own(413),
     "a larger body than there may be, then more": Own(413),
+    "a target of 4,095": Own(414),
+    "a target of 90,000": Own(431),
     "51 fields": Own(431),
     "upgrade and 51 fields": Own(431),
     "upgrade with settings and 51 fields": Own(431),

@@ -162,8 +162,12 @@ def _answers(data: bytes, methods: list[bytes]) -> Iterator[Answer]:
         pairs = [line.partition(": ")[::2] for line in lines]
         fields = {name.lower(): text for name, text in pairs}
         assert len(fields) == len(pairs), f"a header comes twice: {lines}"
-        asked_head = number < len(methods) and methods[number] == b"HEAD"
-        body, at = (b"", at) if asked_head else _body(data, at, status, fields)
+        head_only = number < len(methods) and methods[number] == b"HEAD"
+        # It may also be refused as what is no request, and then nothing follows.
+        if head_only and len(data) - at != int(fields.get("content-length", "-1")):
+            body = b""
+        else:
+            body, at = _body(data, at, status, fields)
         yield Answer(status, fields, body)
         number += 1
 

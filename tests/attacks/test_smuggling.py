@@ -22,8 +22,10 @@ TAKE = Message(
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path_factory.mktemp("target"))
     daemon.config.write_text(CONFIG + "server: loop\n")
-    yield daemon.start()
-    daemon.kill()
+    try:
+        yield daemon.start()
+    finally:
+        daemon.kill()
 
 
 def said(daemon: Daemon, data: bytes, messages: list[Message]) -> list[Answer]:

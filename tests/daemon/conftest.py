@@ -8,12 +8,18 @@ from daemons import Daemon
 
 
 @pytest.fixture
-def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+def server() -> str:
+    """What serves; a test that is about both is parametrised by it."""
+    return "loop"
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path, server: str) -> Iterator[Callable[..., Daemon]]:
     """Daemons, each in a folder of its own unless told otherwise."""
     made: list[Daemon] = []
 
     def make(name: str = "one", **environ: str) -> Daemon:
-        made.append(Daemon(tmp_path / name, **environ))
+        made.append(Daemon(tmp_path / name, server=server, **environ))
         return made[-1]
 
     yield make

@@ -56,10 +56,11 @@ def free_port() -> int:
 class Daemon:
     """One `jobengine serve` after another over the same folder."""
 
-    def __init__(self, folder: Path, **environ: str) -> None:
+    def __init__(self, folder: Path, *, server: str = "loop", **environ: str) -> None:
         folder.mkdir(exist_ok=True)
+        self.server = server
         self.config = folder / "config.yml"
-        self.config.write_text(CONFIG)
+        self.configure(CONFIG)
         self.db = folder / "jobs.queuedb"
         self.log = folder / "log"
         self.port = free_port()
@@ -73,6 +74,10 @@ class Daemon:
             **environ,
         }
         self.process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, text: str) -> None:
+        """Write the configuration, for the server that this one is about."""
+        self.config.write_text(f"server: {self.server}\n{text}")
 
     def launch(self, *flags: str) -> "Daemon":
         """Start it and return at once."""
@@ -144,6 +149,15 @@ class Daemon:
         answer = self.ask("PUT", "/api/v1/jobs/create", name="shop", body=job)
         assert answer.status == 201, answer.body
         return str(answer.json["uid"])
+
+    def waiting(self, count: int) -> None:
+        """Return when so many requests wait for a job."""
+
+        def told() -> bool:
+            text = self.ask("GET", "/metrics").body.decode()
+            return f"\njobengine_waiters {float(count)}\n" in text
+
+        until(told, f"{count} wait")
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
         """What it has logged so far, all or one kind of event."""

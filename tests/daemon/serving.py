@@ -270,7 +270,7 @@ class Serving:
         """As a reload does it."""
 
         def change() -> None:
-            self.turns.limits = replace(self.turns.limits, **limits)
+            self.turns.use_limits(replace(self.turns.limits, **limits))
             self.settings = replace(self.settings, limits=self.turns.limits)
             self.app.extensions["jobengine"].settings = self.settings
 
@@ -317,9 +317,11 @@ class Serving:
             lane=self.lane(desk, ENDPOINTS.values()),
             gateway=Gateway(self.app, ("127.0.0.1", "6010"), "http"),
             wire=Wire(),
+            meter=desk.meter,
             limits=self.settings.limits,
             broken=self.broken.set,
         )
+        self.turns._telling = False  # nobody reads a test's requests
         server = await self.loop.create_server(
             lambda: Connection(self.turns), "127.0.0.1", 0, backlog=1024
         )

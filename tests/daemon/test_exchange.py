@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -442,11 +441,9 @@ def test_a_client_that_is_still_sending_gets_to_read_why_it_should_not(
     said = request("PUT", CREATE, "shop")[:-2] + b"Content-Length: 8000000\r\n\r\n"
     client.say(said)
 
-    begun = time.monotonic()
     heard = client.hear()
-    with pytest.raises(OSError):  # noqa: PT011 whichever the system says
-        while time.monotonic() < begun + 30:
-            client.say(b"x" * 65_536)
+    for _ in range(20):
+        client.say(b"x" * 1000)
 
     assert heard.status == 413
     assert heard.headers["connection"] == "close"

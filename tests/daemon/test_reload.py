@@ -169,6 +169,16 @@ def test_the_log_tells_what_changes(site: Site) -> None:
     assert "removed" not in lines[0]
 
 
+def test_the_log_tells_which_limits_change(site: Site) -> None:
+    site.path.write_text(ONE + "limits: {idle_seconds: 5, pipeline: 32}\n")
+
+    with capture_logs() as lines:
+        site.reloader.look(now=10.0, asked=True)
+        site.reloader.look(now=11.0, asked=True)
+
+    assert [line.get("limits") for line in lines] == [{"idle_seconds": 5}, None]
+
+
 def test_what_waits_for_a_restart_is_named_each_time(
     make_site: Callable[..., Site],
 ) -> None:

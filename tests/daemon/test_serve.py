@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -22,6 +22,10 @@ BAD_CONFIG = "queues: {mail: {read: [mailer], wriet: [shop]}}\n"
 
 Make = Callable[..., Daemon]
 
+# What either server does alike.
+SERVERS = ["loop", "gthread"]
+on_both = pytest.mark.parametrize("server", SERVERS)
+
 
 def verbose(daemon: Daemon) -> str:
     return daemon.ask("GET", "/readyz?verbose").body.decode()
@@ -30,6 +34,7 @@ def verbose(daemon: Daemon) -> str:
 # --- starting and stopping --------------------------------------------------------
 
 
+@on_both
 def test_it_serves_keeps_what_it_was_told_and_stops_cleanly(daemon: Daemon) -> None:
     daemon.start()
     uid = daemon.create()
@@ -46,6 +51,7 @@ def test_it_serves_keeps_what_it_was_told_and_stops_cleanly(daemon: Daemon) -> N
     assert found == ["created", "clean"]
 
 
+@on_both
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_ctrl_c_is_a_clean_stop_too(daemon: Daemon, number: signal.Signals) -> None:
     daemon.start()
@@ -60,6 +66,7 @@ def test_ctrl_c_is_a_clean_stop_too(daemon: Daemon, number: signal.Signals) -> N
     assert daemon.lines("database open")[-1]["found"] == "clean"
 
 
+@on_both
 def test_a_request_under_way_is_answered_before_it_stops(daemon: Daemon) -> None:
     daemon.start()
     with socket.create_connection(("127.0.0.1", daemon.port)) as client:
@@ -94,6 +101,7 @@ def test_a_client_that_never_finishes_does_not_keep_it_up(daemon: Daemon) -> Non
     assert daemon.lines("database open")[-1]["found"] == "clean"
 
 
+@on_both
 def test_told_to_stop_while_it_starts_it_stops(daemon: Daemon) -> None:
     daemon.launch()
     until(lambda: daemon.lines("listening"), "it begins")
@@ -139,6 +147,7 @@ def test_without_secret_it_ends_with_78_and_touches_nothing(make_daemon: Make) -
     assert not daemon.db.exists()
 
 
+@on_both
 def test_a_wrong_secret_ends_it_with_77_and_leaves_the_file_as_it_is(
     daemon: Daemon,
 ) -> None:
@@ -213,6 +222,7 @@ def test_whatever_gunicorns_variables_say_there_is_one_worker(
     assert len(daemon.workers()) == 1
 
 
+@on_both
 def test_signals_that_ask_for_more_workers_or_another_program_are_ignored(
     daemon: Daemon,
 ) -> None:
@@ -227,6 +237,7 @@ def test_signals_that_ask_for_more_workers_or_another_program_are_ignored(
     assert daemon.lives()
 
 
+@on_both
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(daemon: Daemon) -> None:
     daemon.start()
     uids = [daemon.create(number) for number in range(5)]
@@ -243,7 +254,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(daemon: Daemon) -> None
 
 def test_a_new_worker_knows_what_was_reloaded(daemon: Daemon) -> None:
     daemon.start()
-    daemon.config.write_text(TWO_QUEUES)
+    daemon.configure(TWO_QUEUES)
     daemon.signal(signal.SIGHUP)
     until(lambda: daemon.lines("reloaded"), "the reload")
     (worker,) = daemon.workers()
@@ -256,6 +267,7 @@ def test_a_new_worker_knows_what_was_reloaded(daemon: Daemon) -> None:
     assert daemon.ask("GET", path, name="printer", queue="print").status == 204
 
 
+@on_both
 def test_a_worker_without_its_parent_ends_and_lets_go_of_the_file(
     daemon: Daemon,
 ) -> None:
@@ -270,6 +282,7 @@ def test_a_worker_without_its_parent_ends_and_lets_go_of_the_file(
     assert daemon.lines("database open")[-1]["found"] == "clean"
 
 
+@on_both
 def test_a_write_that_fails_is_told_to_the_client_and_ends_it_with_74(
     daemon: Daemon,
 ) -> None:
@@ -292,13 +305,14 @@ def test_a_write_that_fails_is_told_to_the_client_and_ends_it_with_74(
 # --- reloading --------------------------------------------------------------------
 
 
+@on_both
 def test_hangup_reloads_in_the_same_process(daemon: Daemon) -> None:
     daemon.start()
     workers = daemon.workers()
     path = "/api/v1/jobs/next"
     before = daemon.ask("GET", path, name="printer", queue="print").status
 
-    daemon.config.write_text(TWO_QUEUES)
+    daemon.configure(TWO_QUEUES)
     daemon.signal(signal.SIGHUP)
     until(lambda: daemon.lines("reloaded"), "the reload")
 
@@ -310,7 +324,7 @@ def test_hangup_reloads_in_the_same_process(daemon: Daemon) -> None:
 def test_a_changed_file_is_in_force_by_itself(daemon: Daemon) -> None:
     daemon.start()
 
-    daemon.config.write_text(TWO_QUEUES)
+    daemon.configure(TWO_QUEUES)
 
     def known() -> bool:
         path = "/api/v1/jobs/next"
@@ -319,11 +333,12 @@ def test_a_changed_file_is_in_force_by_itself(daemon: Daemon) -> None:
     until(known, "the new queue")
 
 
+@on_both
 def test_a_bad_file_changes_nothing_and_is_told(daemon: Daemon) -> None:
     daemon.start()
     uid = daemon.create()
 
-    daemon.config.write_text(BAD_CONFIG)
+    daemon.configure(BAD_CONFIG)
     daemon.signal(signal.SIGHUP)
     until(lambda: daemon.lines("rejected"), "the refusal")
 
@@ -339,7 +354,7 @@ def test_a_reload_changes_more_than_queues(daemon: Daemon) -> None:
     create = ("PUT", "/api/v1/jobs/create")
     before = daemon.ask(*create, name="shop", body=body).status
 
-    daemon.config.write_text(TWO_QUEUES + "limits: {body_bytes: 1024}\n")
+    daemon.configure(TWO_QUEUES + "limits: {body_bytes: 1024}\n")
     daemon.signal(signal.SIGHUP)
     until(lambda: daemon.lines("reloaded"), "the reload")
 
@@ -348,6 +363,17 @@ def test_a_reload_changes_more_than_queues(daemon: Daemon) -> None:
 
 
 # --- the wire ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def talkative(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """One that logs all it can, for many tests."""
+    folder = tmp_path_factory.mktemp("talkative")
+    daemon = Daemon(folder, server=request.param, GIN_MODE="debug").start()
+    yield daemon
+    daemon.kill()
 
 
 @pytest.mark.parametrize(
@@ -364,10 +390,9 @@ def test_a_reload_changes_more_than_queues(daemon: Daemon) -> None:
     ],
 )
 def test_what_is_no_request_is_refused_and_not_logged(
-    make_daemon: Make, request_: bytes, status: int
+    talkative: Daemon, request_: bytes, status: int
 ) -> None:
-    daemon = make_daemon(GIN_MODE="debug").start()
-
+    daemon = talkative
     with socket.create_connection(("127.0.0.1", daemon.port)) as client:
         client.sendall(request_)
         answer = client.recv(4096)
@@ -379,6 +404,7 @@ def test_what_is_no_request_is_refused_and_not_logged(
     assert "needle" not in daemon.log.read_text()
 
 
+@on_both
 def test_a_header_that_only_looks_like_x_name_is_dropped(daemon: Daemon) -> None:
     daemon.start()
     connection = HTTPConnection("127.0.0.1", daemon.port)
@@ -392,14 +418,16 @@ def test_a_header_that_only_looks_like_x_name_is_dropped(daemon: Daemon) -> None
     assert status == 400
 
 
+@on_both
 def test_answers_do_not_tell_the_servers_version(daemon: Daemon) -> None:
     daemon.start()
 
     headers = daemon.ask("GET", "/livez").headers
 
-    assert not any(digit in headers["Server"] for digit in "0123456789")
+    assert not any(digit in headers.get("Server", "") for digit in "0123456789")
 
 
+@on_both
 def test_requests_are_logged_at_debug_only_and_never_what_they_carry(
     make_daemon: Make,
 ) -> None:
@@ -420,6 +448,7 @@ def test_requests_are_logged_at_debug_only_and_never_what_they_carry(
         assert quiet.environ["SECRET"] not in log.read_text()
 
 
+@on_both
 def test_clients_beyond_the_threads_wait_their_turn(daemon: Daemon) -> None:
     daemon.start()
     codes: list[int] = []

@@ -2,29 +2,16 @@
 
 import base64
 import os
-import resource
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import yaml
-from structlog.testing import capture_logs
+from places import LIMITS, SECRET, SEED, Place
 
-from jobengine.api.health import Status
 from jobengine.core.queues import QueueRules
-from jobengine.daemon.reload import Reloader
 from jobengine.daemon.secret import DEV_SECRET
-from jobengine.daemon.serve import (
-    DESCRIPTORS_KEPT,
-    Descriptors,
-    connections_possible,
-    raise_descriptors,
-    warn_of_descriptors,
-)
 from jobengine.daemon.settings import (
     Limits,
-    Settings,
     from_environment,
     load,
     preview,
@@ -32,56 +19,6 @@ from jobengine.daemon.settings import (
 from jobengine.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-SECRET = "correct horse battery staple"
-SEED = """\
-version: 1
-port: 6011
-job_keep_minutes: 30
-job_timeout_minutes: 5
-queues:
-  test_queue_1:
-    read: [service1, service2]
-    write: [service3]
-"""
-
-
-# What stands in the file of whoever says nothing of limits.
-LIMITS = {
-    "body_bytes": 1024 * 1024,
-    "connections": 20_000,
-    "connections_per_address": 4096,
-    "waiters_per_service": 10_000,
-    "wait_seconds": 60,
-    "read_seconds": 10,
-    "header_seconds": 5,
-    "idle_seconds": 75,
-    "pipeline": 32,
-    "buffered_bytes": 2 * 1024 * 1024,
-    "inflight_bytes": 256 * 1024 * 1024,
-}
-
-
-class Place:
-    """A folder with a config file, and the environment that names it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "config.yml"
-        self.environ = {
-            "SECRET": SECRET,
-            "CONFIG_PATH": str(self.file),
-            "DB_PATH": str(folder / "jobs.queuedb"),
-        }
-
-    def load(self, text: str = SEED, **environ: str) -> Settings:
-        self.file.write_text(text)
-        return load(self.environ | environ)
-
-    def mistakes(self, text: str = SEED, **environ: str) -> list[str]:
-        """The lines of the refusal, without the file's path and the headline."""
-        with pytest.raises(ConfigError) as caught:
-            self.load(text, **environ)
-        _, *lines = str(caught.value).splitlines()
-        return [line.strip().removeprefix(f"{self.file}:") for line in lines]
 
 
 @pytest.fixture
@@ -277,189 +214,6 @@ def test_no_more_mistakes_are_told_than_a_person_reads(place: Place) -> None:
 
     assert len(mistakes) == 101
     assert mistakes[-1] == "and 50 more"
-
-
-# --- limits -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("key", "least", "most"),
-    [
-        ("connections", 1, 1_048_576),
-        ("connections_per_address", 1, 1_048_576),
-        ("waiters_per_service", 1, 1_048_576),
-        ("wait_seconds", 0, 3600),
-        ("read_seconds", 1, 3600),
-        ("header_seconds", 1, 3600),
-        ("idle_seconds", 1, 3600),
-        ("pipeline", 1, 1024),
-        ("inflight_bytes", 64 << 20, 16 << 30),
-    ],
-)
-def test_a_limit_has_limits_of_its_own(
-    place: Place, key: str, least: int, most: int
-) -> None:
-    for good in (least, most):
-        limits = place.load(f"limits: {{{key}: {good}}}").limits
-        assert asdict(limits) == LIMITS | {key: good}
-
-    wrong = f"1: limits.{key}: must be a whole number from {least} to {most}"
-    for bad in (least - 1, most + 1, "1.5", "'9'", "true", ""):
-        assert place.mistakes(f"limits: {{{key}: {bad}}}") == [wrong]
-
-
-def test_what_a_connection_may_buffer_has_limits_too(place: Place) -> None:
-    text = "limits: {{body_bytes: 1024, buffered_bytes: {}}}"
-    wrong = "1: limits.buffered_bytes: must be a whole number from 1024 to 67108864"
-
-    assert place.load(text.format(1024)).limits.buffered_bytes == 1024
-    assert place.load(text.format(67108864)).limits.buffered_bytes == 67108864
-    assert place.mistakes(text.format(1023)) == [wrong]
-    assert place.mistakes(text.format(67108865)) == [wrong]
-
-
-def test_a_connection_that_may_not_buffer_a_body_is_a_mistake_that_names_both(
-    place: Place,
-) -> None:
-    mistakes = place.mistakes(
-        "limits:\n  buffered_bytes: 4095\n  body_bytes: 4096\n  idle_seconds: 1\n"
-    )
-
-    assert mistakes == [
-        "2: limits.buffered_bytes: must be at least limits.body_bytes, 4096"
-    ]
-
-
-def test_where_only_the_body_is_made_larger_it_can_still_be_buffered(
-    place: Place,
-) -> None:
-    settings = place.load("limits: {body_bytes: 4194304}")
-
-    assert settings.limits.buffered_bytes == 4194304
-    assert settings.effective["limits"]["buffered_bytes"] == 4194304
-
-
-def test_the_limits_that_the_shipped_file_shows_are_the_defaults(place: Place) -> None:
-    shown = (ROOT / "config.yml").read_text().partition("# limits:\n")[2]
-    text = "limits:\n" + shown.replace("#   ", "  ")
-
-    assert yaml.safe_load(text) == {"limits": LIMITS}
-    assert place.load(text).effective == place.load("version: 1").effective
-
-
-def reloaded(place: Place, *, before: str, after: str) -> tuple[list[Settings], Status]:
-    """What was put in force by a reload from *before* to *after*."""
-    applied: list[Settings] = []
-    status = Status()
-    reloader = Reloader(
-        place.load(before),
-        seen=before.encode(),
-        load=lambda: load(place.environ, missing="refuse"),
-        apply=applied.append,
-        status=status,
-    )
-    place.file.write_text(after)
-    reloader.look(now=0.0, asked=True)
-    return applied, status
-
-
-def test_limits_change_in_a_running_daemon(place: Place) -> None:
-    with capture_logs() as lines:
-        applied, _ = reloaded(
-            place, before=SEED, after=SEED + "limits: {connections: 7}"
-        )
-
-    assert [asdict(each.limits) for each in applied] == [LIMITS | {"connections": 7}]
-    assert [line["event"] for line in lines] == ["configuration reloaded"]
-
-
-def test_limits_that_contradict_each_other_change_nothing(place: Place) -> None:
-    bad = "limits: {body_bytes: 2048, buffered_bytes: 1024}"
-
-    applied, status = reloaded(place, before=SEED, after=SEED + bad)
-
-    assert applied == []
-    assert "at least limits.body_bytes, 2048" in (status.config_error or "")
-
-
-def test_another_server_waits_for_a_restart(place: Place) -> None:
-    with capture_logs() as lines:
-        reloaded(place, before=SEED, after=SEED + "server: gthread\n")
-
-    waiting = [line["keys"] for line in lines if line["log_level"] == "warning"]
-    assert waiting == [["server"]]
-
-
-# --- open files -------------------------------------------------------------------
-
-
-def given(soft: int, hard: int | None = None) -> Callable[[], Descriptors]:
-    return lambda: (soft, soft if hard is None else hard)
-
-
-def test_the_daemon_takes_every_descriptor_it_may_have() -> None:
-    put: list[Descriptors] = []
-
-    raise_descriptors(get=given(1024, 524_288), put=put.append)
-
-    assert put == [(524_288, 524_288)]
-
-
-@pytest.mark.parametrize("refusal", [ValueError, OSError])
-def test_a_system_that_refuses_more_descriptors_keeps_nobody_from_serving(
-    refusal: type[Exception],
-) -> None:
-    def refuse(_both: Descriptors) -> None:
-        raise refusal("not allowed")
-
-    with capture_logs() as lines:
-        raise_descriptors(get=given(1024, 524_288), put=refuse)
-
-    assert [(line["log_level"], line["detail"]) for line in lines] == [
-        ("warning", "not allowed")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("descriptors", "possible"),
-    [
-        (resource.RLIM_INFINITY, 20_000),
-        (524_288, 20_000),
-        (20_000 + DESCRIPTORS_KEPT, 20_000),
-        (20_000 + DESCRIPTORS_KEPT - 1, 19_999),
-        (1024, 960),
-        (DESCRIPTORS_KEPT, 1),
-        (0, 1),
-    ],
-)
-def test_no_more_connections_are_counted_on_than_there_can_be(
-    descriptors: int, possible: int
-) -> None:
-    assert connections_possible(20_000, get=given(descriptors)) == possible
-
-
-def test_what_could_not_be_raised_is_not_counted_on() -> None:
-    assert connections_possible(20_000, get=given(1024, 524_288)) == 960
-
-
-def test_too_few_descriptors_for_the_limit_are_told_with_what_to_do() -> None:
-    with capture_logs() as lines:
-        warn_of_descriptors(20_000, get=given(4096))
-
-    (line,) = lines
-    assert line["log_level"] == "warning"
-    assert (line["open_files"], line["connections"]) == (4096, 20_000)
-    assert line["possible"] == 4032
-    assert "20064" in line["detail"]
-    assert "ulimit -n" in line["detail"]
-    assert "LimitNOFILE" in line["detail"]
-
-
-def test_enough_descriptors_are_nothing_to_tell() -> None:
-    with capture_logs() as lines:
-        warn_of_descriptors(20_000, get=given(20_064))
-
-    assert lines == []
 
 
 # --- where there is no file -------------------------------------------------------

@@ -47,7 +47,8 @@ class OwnTurns:
         self._store, self._committer = store, committer
         self._thread = threading.get_ident()
         self.failure = None
-        self.next_due = store.next_due
+        # An alarm may sound within a turn, which has the store's lock.
+        self.next_due = store.rows.next_due
         self.set_alarm = store.set_alarm
         self.set_bell = store.set_bell
 
@@ -98,6 +99,10 @@ class TurnPlace:
 class OthersPlace(TurnPlace):
     """The same, with the turns ended by a thread of their own."""
 
+    def __init__(self) -> None:
+        self._loops: list[tuple[SimpleQueue[bool], threading.Thread]] = []
+        super().__init__()
+
     def meanwhile(self) -> None: ...
 
     def close(self) -> None:
@@ -107,8 +112,6 @@ class OthersPlace(TurnPlace):
         super().close()
 
     def _open(self) -> Store:
-        if not hasattr(self, "_loops"):
-            self._loops: list[tuple[SimpleQueue[bool], threading.Thread]] = []
         house = sim_house(KEPT, self.clock, self.disk, on_failure=self.failures.append)
         self._houses.append(house)
         bell: SimpleQueue[bool] = SimpleQueue()
@@ -182,7 +185,7 @@ def test_what_its_turn_has_not_ended_is_not_there_at_the_next_start(
     assert kept(turns.again()) == [job(1)]
 
 
-def test_the_thread_of_the_turns_is_told_once_that_it_has_work(
+def test_the_thread_of_the_turns_is_told_that_it_has_work(
     turns: TurnPlace,
 ) -> None:
     turns.committer.commit()
@@ -194,7 +197,8 @@ def test_the_thread_of_the_turns_is_told_once_that_it_has_work(
     turns.committer.commit()
     keep(turns.inner, job(9))
 
-    assert (told, turns.woken) == (1, 2)
+    assert told == 1  # a turn has but one end
+    assert turns.woken > told
 
 
 def test_another_thread_waits_until_the_turn_has_ended(turns: TurnPlace) -> None:

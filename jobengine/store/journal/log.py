@@ -90,7 +90,7 @@ class Tail:
 
 
 class Group:
-    """Changes that become durable together, and who waits for them."""
+    """Changes that become durable together: the ticket of all who wait for them."""
 
     __slots__ = ("capture", "changes", "commit", "failure", "gate", "size")
 
@@ -106,35 +106,17 @@ class Group:
         self.commit: tuple[int, int] | None = None  # (epoch, seq), once durable
         self.failure: StoreFailed | None = None
 
-    def join(self) -> "GroupTicket":
-        """A place among the waiters. Called under the store's lock."""
-        return GroupTicket(self)
-
-
-class GroupTicket:
-    """See port.Ticket."""
-
-    __slots__ = ("_group",)
-
-    def __init__(self, group: Group) -> None:
-        self._group = group
-
-    @property
-    def commit(self) -> tuple[int, int] | None:
-        """The commit (epoch, seq), once the group is durable."""
-        return self._group.commit
-
     def wait(self) -> tuple[int, int] | None:
-        """Return when the group is durable: its commit, (epoch, seq).
+        """Return when it is durable: its commit. See port.Ticket.
 
         Raises:
             StoreFailed: it never will be.
         """
-        with self._group.gate:
+        with self.gate:
             pass
-        if self._group.failure is not None:
-            raise StoreFailed(str(self._group.failure))
-        return self._group.commit
+        if self.failure is not None:
+            raise StoreFailed(str(self.failure))
+        return self.commit
 
 
 class Exchanged(NamedTuple):
@@ -176,6 +158,7 @@ class Log:
         self._in_flight: Group | None = None
         self._errand: _Errand | None = None
         self._capture: deque[list[Change]] | None = None
+        self.behind = False  # a group waits for room on the disk
         self._asleep = False
         self._broken = False
         self._closed = False
@@ -221,7 +204,7 @@ class Log:
                 else "the disk is full: nothing can be changed until it has room"
             )
 
-    def stage(self, changes: list[Change], size: int) -> GroupTicket:
+    def stage(self, changes: list[Change], size: int) -> Group:
         """Take the changes into the open group. Called under the store's lock."""
         assert self.failure is None, "a transaction after a failure"
         groups = self._groups
@@ -238,12 +221,11 @@ class Log:
         self.create_room -= size
         self._change_room -= size
         self._ring()
-        return group.join()
+        return group
 
-    def pending(self) -> GroupTicket | None:
+    def pending(self) -> Group | None:
         """A ticket for all that is staged so far; None when it is durable already."""
-        group = self._groups[-1] if self._groups else self._in_flight
-        return None if group is None else group.join()
+        return self._groups[-1] if self._groups else self._in_flight
 
     def capture(self) -> deque[list[Change]]:
         """Where every commit staged from now on is put once it is durable.
@@ -291,7 +273,9 @@ class Log:
             while (work := self._next()) is not None:
                 if isinstance(work, _Errand):
                     self._do(work)
-                elif not self._commit(work):
+                    continue
+                self.behind = not self._commit(work)
+                if self.behind:
                     return RETRY_S
         except Exception as error:  # noqa: BLE001 whatever it is, nobody may wait for ever
             self._fail(error)
@@ -451,6 +435,7 @@ class Log:
             f"the database could not be written ({error}): nothing is acknowledged "
             "until the daemon has been started again"
         )
+        self.behind = False  # they are told that it will never be
         with self._lock:
             self._broken = True
             self.failure = failure
