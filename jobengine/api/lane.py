@@ -46,17 +46,14 @@ class Head:
         fields: list[bytes],
         apart: Mapping[bytes, bytes],
         peer: str,
-        version: str = "1.1",
-        *,
-        close: bool = False,
     ) -> None:
         self.method = method
         self.target = target
         self.fields = fields
         self.apart = apart
         self.peer = peer
-        self.version = version
-        self.close = close  # the connection ends with the answer
+        self.version = "1.1"
+        self.close = False  # the connection ends with the answer
         # What the lane has found out about it.
         self.row: Endpoint | None = None
         self.tail_at = 0  # where the variable of its path begins, if it has one

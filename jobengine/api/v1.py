@@ -84,11 +84,12 @@ class Head(Struct, frozen=True):
 
     caller: Caller
     queue: str
+    check: Callable[[], object]  # refuses a queue that there is not, for this caller
     told: bool  # it wants to know its commit
 
-    def check(self, desk: Desk) -> Callable[[], object]:
-        """Refuses a queue that there is not, for this caller."""
-        return partial(desk.engine.check, self.caller, self.queue)
+    def receipt(self) -> Receipt | None:
+        """The commit, for those who ask: it counts everybody's."""
+        return Receipt() if self.told else None
 
 
 @V1.endpoint("GET", "/api/v1/test", statuses=(200,), lane=Lane.HOT, head=True)
@@ -100,10 +101,11 @@ def test(_desk: Desk, _asked: Asked) -> Reply:
 @V1.endpoint("PUT", "/api/v1/jobs/create", statuses=(201,), lane=Lane.HOT, form=_NEW)
 def create(desk: Desk, asked: Asked) -> Reply:
     """Queue a job."""
-    head, receipt = asked.once(read_head), Receipt()
-    new = _new_job(asked.body(_NEW, then=head.check(desk)))
+    head = asked.once(read_head)
+    receipt = head.receipt()
+    new = _new_job(asked.body(_NEW, then=head.check))
     job = desk.engine.enqueue(head.caller, head.queue, new, receipt=receipt)
-    return Reply(201, render(job), JSON, receipt=_told(head, receipt))
+    return Reply(201, render(job), JSON, receipt=receipt)
 
 
 @V1.endpoint("GET", "/api/v1/jobs/next", statuses=(200, 204, 429), lane=Lane.HOT)
@@ -112,8 +114,8 @@ def next_job(desk: Desk, asked: Asked) -> Reply:
 
     `Prefer: wait=N` or `?wait=N` waits for one, N seconds at most.
     """
-    head, seconds, receipt = asked.once(read_head), asked.once(read_wait), Receipt()
-    caller, queue = head.caller, head.queue
+    head, seconds = asked.once(read_next)
+    caller, queue, receipt = head.caller, head.queue, head.receipt()
     taken = desk.engine.claim(caller, queue, receipt=receipt)
     if not taken:
         wait = Wait(queue, caller.name, seconds) if seconds else None
@@ -123,7 +125,7 @@ def next_job(desk: Desk, asked: Asked) -> Reply:
         render(taken[0]),
         JSON,
         _leased(taken[0]),
-        receipt=_told(head, receipt),
+        receipt=receipt,
         undo=partial(desk.engine.take_back, taken),
     )
 
@@ -154,23 +156,25 @@ def jobs(desk: Desk, asked: Asked) -> Reply:
 @V1.endpoint("POST", "/api/v1/jobs/{uid}", statuses=(200,), lane=Lane.HOT, form=_CHANGE)
 def update(desk: Desk, asked: Asked, uid: str) -> Reply:
     """Change a job, or say how its work went."""
-    head, receipt = asked.once(read_head), Receipt()
-    change = _change(asked.body(_CHANGE, first=head.check(desk)))
+    head = asked.once(read_head)
+    receipt = head.receipt()
+    change = _change(asked.body(_CHANGE, first=head.check))
     job = desk.engine.update(
         *(head.caller, head.queue, uid, change),
         lease=asked.header(LEASE),
         receipt=receipt,
     )
     held = _leased(job) if change.state is INPROGRESS else ()
-    return Reply(200, headers=held, receipt=_told(head, receipt))
+    return Reply(200, headers=held, receipt=receipt)
 
 
 @V1.endpoint("DELETE", "/api/v1/jobs/{uid}", statuses=(204,), lane=Lane.HOT)
 def delete(desk: Desk, asked: Asked, uid: str) -> Reply:
     """Delete a job, whatever its state."""
-    head, receipt = asked.once(read_head), Receipt()
+    head = asked.once(read_head)
+    receipt = head.receipt()
     desk.engine.delete(head.caller, head.queue, uid, receipt=receipt)
-    return Reply(204, receipt=_told(head, receipt))
+    return Reply(204, receipt=receipt)
 
 
 def render(job: Job) -> bytes:
@@ -195,11 +199,18 @@ def read_head(desk: Desk, sent: Sent) -> Head:
     Raises:
         Refused: it does not say, or not who may be believed.
     """
-    return Head(
-        identify(sent, desk.settings),
-        named(sent, "X-Queue"),
-        sent.header(COMMIT) is not None,
-    )
+    caller, queue = identify(sent, desk.settings), named(sent, "X-Queue")
+    check = partial(desk.engine.check, caller, queue)
+    return Head(caller, queue, check, sent.header(COMMIT) is not None)
+
+
+def read_next(desk: Desk, sent: Sent) -> tuple[Head, int]:
+    """The same, and for how many seconds to wait for a job.
+
+    Raises:
+        Refused: it does not say, or not what can be believed or understood.
+    """
+    return read_head(desk, sent), _wait_seconds(desk, sent)
 
 
 _PREFER_WAIT = re.compile(
@@ -208,7 +219,7 @@ _PREFER_WAIT = re.compile(
 _QUERY_WAIT = re.compile(r"(?:^|&)wait=([^&]*)")
 
 
-def read_wait(desk: Desk, sent: Sent) -> int:
+def _wait_seconds(desk: Desk, sent: Sent) -> int:
     """How many seconds to wait for a job. A preference not understood is none (RFC
     7240); a query that makes no sense is a mistake."""
     most = desk.settings.limits.wait_seconds
@@ -279,8 +290,3 @@ def _set(value: Any) -> Any:
 
 def _leased(job: Job) -> tuple[tuple[str, str], ...]:
     return () if job.lease is None else ((LEASE, job.lease.token),)
-
-
-def _told(head: Head, receipt: Receipt) -> Receipt | None:
-    """The commit, for those who ask: it counts everybody's, so it is not for all."""
-    return receipt if head.told else None

@@ -46,7 +46,8 @@ class ThreadsWorker(Keeper, ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._status.draining = True
-        self._house.doorbell.close()
+        if self.booted:
+            self._house.doorbell.close()
         super().handle_exit(sig, frame)
 
     def run(self) -> None:

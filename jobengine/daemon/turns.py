@@ -170,7 +170,7 @@ class Turns:
     ) -> None:
         """Answer what is no request."""
         log.debug("not a request", status=status)
-        asked = Incoming(Head(b"", b"", [], {}, connection.peer, close=True), b"")
+        asked = Incoming(Head(b"", b"", [], {}, connection.peer), b"")
         raw = self._wire.refusal(status, title, detail)
         self._out.append((connection, asked, Answer.raw(raw)))
         self._end_soon()
@@ -288,7 +288,6 @@ class Turns:
             return self._gateway.answer(asked, **how)
         except Exception:  # the outermost loop of a request
             log.exception("request failed", code="internal_error")
-            asked.head.close = True
             return Answer.raw(self._wire.refusal(500, "Internal server error", "a bug"))
 
     def _finish(self, connection: Connection, asked: Incoming, found: Found) -> None:
@@ -318,6 +317,7 @@ class Turns:
             data = self._wire.reply(found, asked.head.version, close=close)
         else:
             data = found.on_the_wire(self._wire, asked, close=close)
+            close = close or found.closes
         connection.send(data, close=close)
         if self._telling and asked.head.method:
             _tell(asked, data)

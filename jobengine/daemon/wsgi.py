@@ -38,8 +38,9 @@ class Answer:
 
     @classmethod
     def raw(cls, data: bytes) -> "Answer":
-        """An answer that is bytes already, head and all."""
+        """An answer that is bytes already, head and all, and the last."""
         answer = cls("", [])
+        answer.closes = True
         answer._raw = data
         return answer
 

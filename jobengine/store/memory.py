@@ -63,25 +63,35 @@ class Rows:
         """Put *new* where *old* was; True when it is due before everything else."""
         if old is not None:
             self._take_off(old)
-            if new is None:
-                del self.shelves[old.queue].jobs[old.uid]
-                return False
-        assert new is not None, "nothing for nothing"
+        if new is None:
+            assert old is not None, "nothing for nothing"
+            del self.shelves[old.queue].jobs[old.uid]
+            self._weigh(old, -1)
+            return False
         shelf = self.shelves.get(new.queue)
         if shelf is None:
             shelf = self.shelves[new.queue] = Shelf()
-        state, lease = new.state, new.lease
+        if old is None:
+            self._weigh(new, 1)
+        else:
+            if old.content is not new.content:
+                self.content_bytes += len(new.content) - len(old.content)
+            if old.lease is not new.lease:
+                self.name_bytes += _holder_bytes(new) - _holder_bytes(old)
+        state = new.state
         shelf.jobs[new.uid] = new
         shelf.counts[state] += 1
         self.counts[state] += 1
-        self.content_bytes += len(new.content)
-        self.name_bytes += len(new.queue) + (len(lease.holder) if lease else 0)
         due = due_at(new)
         earliest = due is not None and self.due.push(new, due)
         if state is not QUEUED:
             return earliest
         shelf.ready.push(new, now)
         return earliest or new.run_at > now
+
+    def _weigh(self, job: Job, sign: int) -> None:
+        self.content_bytes += sign * len(job.content)
+        self.name_bytes += sign * (len(job.queue) + _holder_bytes(job))
 
     def replace_record(self, old: Record | None, new: Record | None) -> bool:
         """The same for a record."""
@@ -101,11 +111,9 @@ class Rows:
 
     def _take_off(self, old: Job) -> None:
         shelf = self.shelves[old.queue]
-        state, lease = old.state, old.lease
+        state = old.state
         shelf.counts[state] -= 1
         self.counts[state] -= 1
-        self.content_bytes -= len(old.content)
-        self.name_bytes -= len(old.queue) + (len(lease.holder) if lease else 0)
         if state is QUEUED:
             shelf.ready.gone(old)
         due = due_at(old)
@@ -127,6 +135,10 @@ class Shelf:
         self.jobs: dict[str, Job] = {}
         self.counts = [0] * len(State)
         self.ready = ReadyIndex(self.jobs)
+
+
+def _holder_bytes(job: Job) -> int:
+    return 0 if job.lease is None else len(job.lease.holder)
 
 
 def _adds_work(old: Job | None, new: Job | None) -> bool:

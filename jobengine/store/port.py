@@ -126,10 +126,11 @@ class Store(Protocol):
         """No later than the next instant at which time changes something."""
 
     def set_alarm(self, alarm: Callable[[], None]) -> None:
-        """Call *alarm*, outside every lock, when `next_due` has become earlier."""
+        """Call *alarm* when `next_due` has become earlier. It must not wait: within a
+        turn the lock is held."""
 
     def set_bell(self, bell: Callable[[str], None]) -> None:
-        """Call *bell*, outside every lock, with a queue that has got work."""
+        """Call *bell* with a queue that has got work. It must not wait either."""
 
     def listen(self, listener: "Listener") -> None:
         """Have *listener* told of every commit, once it is durable."""

@@ -17,7 +17,7 @@ from indoors import Indoors, Line
 from serving import LIMITS
 from strict import Answer, Reading, answers, read
 from structlog.testing import capture_logs
-from words import LIST, MAILER, SMUGGLED
+from words import LIST, MAILER, SMUGGLED, UID, update
 
 from jobengine.daemon.settings import Limits
 
@@ -42,7 +42,11 @@ INPUTS_A_ROOM = 1000
 INPUT_BYTES_MAX = 5000
 
 WAIT = b"GET /api/v1/jobs/next?wait=9 HTTP/1.1\r\n" + MAILER
-SEEDS = [data for data in ATTACKS.values() if len(data) < 2000] + [WAIT, LIST] * 8
+SEEDS = [data for data in ATTACKS.values() if len(data) < 2000] + [
+    WAIT,
+    LIST,
+    update(UID),
+] * 8
 TOKENS = (
     *(
         b"\r\n",

@@ -7,14 +7,7 @@ from collections.abc import Callable
 import pytest
 from indoors import Indoors
 from strict import Answer, answers
-from words import JSON, SHOP, SMUGGLED
-
-UID = b"0" * 8 + b"-0000-4000-8000-" + b"0" * 12
-
-
-def update(uid: bytes, body: bytes = b"{}") -> bytes:
-    length = b"Content-Length: %d\r\n\r\n" % len(body)
-    return b"POST /api/v1/jobs/" + uid + b" HTTP/1.1\r\n" + SHOP + JSON + length + body
+from words import SMUGGLED, UID, update
 
 
 def asked(house: Indoors, data: bytes) -> list[Answer]:
@@ -26,11 +19,12 @@ def asked(house: Indoors, data: bytes) -> list[Answer]:
     return answers(bytes(line.got), [])
 
 
-def gist(found: list[Answer]) -> list[tuple[int, object]]:
-    """What the answers say, but for what differs from one to the next of the same."""
-    return [
-        (one.status, re.sub(rb'"instance": ?"[^"]*"', b"", one.body)) for one in found
-    ]
+# What differs from one answer to the next of the same.
+OWN = re.compile(rb'"(?:instance|uid)": ?"[^"]*"')
+
+
+def gist(found: list[Answer]) -> list[tuple[int, bytes]]:
+    return [(one.status, OWN.sub(b"", one.body)) for one in found]
 
 
 TAILS = (

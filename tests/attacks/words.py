@@ -16,6 +16,7 @@ SMUGGLED = CREATE + SHOP + JSON + b"Content-Length: %d\r\n\r\n" % len(JOB) + JOB
 LENGTH = b"Content-Length: %d\r\n" % len(JOB)
 IN_CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(JOB), JOB)
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
+UID = b"0" * 8 + b"-0000-4000-8000-" + b"0" * 12
 GARBAGE = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
@@ -27,3 +28,9 @@ def post(*fields: bytes, body: bytes = b"") -> bytes:
 def get(*fields: bytes, target: bytes = b"/version", version: bytes = b"1.1") -> bytes:
     """A request without a body."""
     return b"GET %b HTTP/%b\r\n%b%b\r\n" % (target, version, HOST, b"".join(fields))
+
+
+def update(uid: bytes) -> bytes:
+    """A request that changes nothing of a job."""
+    head = b"POST /api/v1/jobs/%b HTTP/1.1\r\n%b%bContent-Length: 2\r\n\r\n"
+    return head % (uid, SHOP, JSON) + b"{}"

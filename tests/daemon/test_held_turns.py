@@ -6,6 +6,7 @@ test would notice.
 
 import errno
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -26,6 +27,7 @@ from serving import (
 from jobengine.build import House
 from jobengine.core.access import Caller
 from jobengine.core.job import NewJob
+from jobengine.store.journal.disk import DiskFull
 from jobengine.store.port import Committer
 from jobengine.testing import SimDisk, sim_house
 
@@ -62,6 +64,8 @@ def every_kind(uid: str, other: str) -> dict[str, bytes]:
     """A request for each kind of answer. All but the last few are hot."""
     return {
         "create 201": create(),
+        # Read by a thread of its own.
+        "create large 201": create('{"pad":"%s"}' % ("x" * 70_000)),
         "next 200": take(),
         "update 200": request("POST", f"/api/v1/jobs/{uid}", "shop", body=b"{}"),
         "delete 204": request("DELETE", f"/api/v1/jobs/{other}", "shop"),
@@ -252,3 +256,32 @@ def test_a_turn_that_changes_nothing_costs_no_sync(site: Site) -> None:
 
     assert statuses == [204, 200, 200]
     assert done == []
+
+
+def test_while_a_full_disk_keeps_a_commit_waiting_no_answer_leaves() -> None:
+    # Only where room cannot be reserved does a commit meet a full disk.
+    disk = SimDisk()
+    disk.reserve = lambda _end: None
+    house = sim_house(RULES, disk=disk)
+    full = threading.Event()
+    tail: Any = house.store.journal._tail  # type: ignore[union-attr]
+    append = tail.append
+
+    def append_or_not(*what: Any) -> None:
+        if full.is_set():
+            raise DiskFull("no room")
+        append(*what)
+
+    tail.append = append_or_not
+    with Serving(house) as serving, serving.connect() as writer:
+        full.set()
+        writer.say(create('{"n":1}'))
+        with serving.connect() as reader:
+            reader.say(take())
+
+            assert writer.silent()
+            assert reader.silent()
+
+            full.clear()
+            assert writer.hear().status == 201
+            assert reader.hear().status == 507  # it came while the disk was full
