@@ -18,8 +18,9 @@ from jobengine.store.journal.opening import Opened, disk_errors, open_database
 from jobengine.store.journal.records import Replay
 from jobengine.store.journal.recover import Torn, examine
 from jobengine.store.journal.room import owed_bytes
-from jobengine.store.memory import MemoryStore, Rows
+from jobengine.store.memory import MemoryStore
 from jobengine.store.port import Clock
+from jobengine.store.rows import Rows
 from jobengine.store.sealer import Kdf, new_uid
 from jobengine.upkeep import Upkeep
 

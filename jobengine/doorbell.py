@@ -86,19 +86,16 @@ class Doorbell:
             place.wake()
 
     def ring_all(self) -> None:
-        """Something has changed that may matter to anybody."""
-        with self._lock:
-            queues = list(self._lines)
-        for queue in queues:
-            self.ring(queue)
-
-    def close(self) -> None:
-        """Have everybody leave, and nobody wait any more."""
-        self.closed = True
+        """Something has changed that may matter to anybody who waits."""
         with self._lock:
             places = [place for line in self._lines.values() for place in line]
         for place in places:
             place.wake()
+
+    def close(self) -> None:
+        """Have everybody leave, and nobody wait any more."""
+        self.closed = True
+        self.ring_all()
 
     @contextmanager
     def waiting(self, queue: str, service: str, most: int) -> "Iterator[Bell]":

@@ -72,14 +72,14 @@ def test_lines_do_not_know_each_other(line: Line) -> None:
     assert line.rung("nothing") == []
 
 
-def test_a_ring_to_all_wakes_the_first_of_every_line(line: Line) -> None:
+def test_a_ring_to_all_wakes_everybody(line: Line) -> None:
     for queue in ("mail", "print"):
         for name in "ab":
             line.join(f"{queue} {name}", queue)
 
     line.bell.ring_all()
 
-    assert sorted(line.woken) == ["mail a", "print a"]
+    assert sorted(line.woken) == ["mail a", "mail b", "print a", "print b"]
 
 
 def test_of_one_service_only_so_many_wait(line: Line) -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from jobengine.api.endpoint import House
 from jobengine.api.exchange import Reply
 from jobengine.api.lane import Head, HotLane, Incoming
 from jobengine.daemon.connection import Connection
@@ -25,9 +26,8 @@ from jobengine.daemon.slow import SlowLane
 from jobengine.daemon.waiters import Found, Waiter, Waiters
 from jobengine.daemon.wire import Wire
 from jobengine.daemon.wsgi import Answer, Gateway
-from jobengine.doorbell import Doorbell
 from jobengine.errors import JobEngineError, Overloaded
-from jobengine.store.port import Committer, Store
+from jobengine.store.port import Committer
 from jobengine.telemetry.metrics import Meter
 
 # Flask's share of a turn. What does not fit waits for the next, behind what came in.
@@ -77,11 +77,9 @@ class Turns:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        store: Store,
-        doorbell: Doorbell,
+        house: House,
         lane: HotLane,
         gateway: Gateway,
-        wire: Wire,
         meter: Meter,
         limits: Limits,
         broken: Callable[[], None],
@@ -92,17 +90,15 @@ class Turns:
         self.draining = False
         self._loop = loop
         self._thread = threading.get_ident()
-        self._store = store
-        self._doorbell = doorbell
+        self._store = house.store
+        self._doorbell = house.doorbell
         self._lane = lane
         self._gateway = gateway
-        self._wire = wire
+        self._wire = Wire()
         self._meter = meter
         self._broken = broken
         self._slow = SlowLane(loop)
-        self._waiters = Waiters(
-            loop, doorbell, wake=self.wake, ask=self._ask_again, finish=self._finish
-        )
+        self._waiters = Waiters(loop, house.doorbell, self)
         self.heads = Heads(lane)
         self.seats = Seats()
         self._plain: deque[tuple[Connection, Incoming]] = deque()
@@ -111,10 +107,8 @@ class Turns:
         self._later: dict[Connection, bool] = {}
         self._streams: dict[Connection, Callable[[], None]] = {}  # their readers rest
         self._telling = log.is_enabled_for(logging.DEBUG)
-        self._ending = False  # the end of this turn is scheduled
-        self._turn = 0
-        self._tending = False
-        self._committer: Committer = store.take_turns(self.wake)
+        self._ending = self._tending = False  # what is scheduled
+        self._committer: Committer = house.store.take_turns(self.wake)
         loop.call_later(TICK_S, self._tick)
 
     # --- the connections' side
@@ -185,6 +179,10 @@ class Turns:
         self.limits = limits
         self.heads.forget()
 
+    def ask_waiters_again(self) -> None:
+        """The rules have changed: somebody may wait in vain."""
+        self._waiters.doubt()
+
     # --- anybody's side
 
     def wake(self) -> None:
@@ -231,12 +229,13 @@ class Turns:
 
     def _end_turn(self) -> None:
         """Commit what was asked, then answer it."""
-        self._ending = False
         self._work_plain()
         if self._waiters.rung:
             self._waiters.serve()
-        self._turn += 1
         rest = self._committer.commit()
+        self._ending = False  # until here this turn took it all
+        if self._plain or self._waiters.rung:
+            self._end_soon()
         if rest is not None and self._committer.behind:
             # The disk is full, and what was staged waits for room: so does all that
             # was answered since.
@@ -244,7 +243,7 @@ class Turns:
             return
         if rest is not None and not self._tending:
             self._tending = True
-            self._loop.call_later(rest, self._tend, self._turn)
+            self._loop.call_later(rest, self._tend, self._committer.frames)
         out, self._out = self._out, []
         later, self._later = self._later, {}
         failed = self._store.failure is not None
@@ -278,9 +277,8 @@ class Turns:
             if answer.wait is not None and not self.draining:
                 self._waiters.park(connection, asked, answer, rings, self.limits)
             else:
-                self._finish(connection, asked, answer)
+                self.finish(connection, asked, answer)
             if perf_counter() > ends:
-                self._end_soon()
                 return
 
     def _ask_flask(self, asked: Incoming, **how: bool) -> Answer:
@@ -290,13 +288,13 @@ class Turns:
             log.exception("request failed", code="internal_error")
             return Answer.raw(self._wire.refusal(500, "Internal server error", "a bug"))
 
-    def _finish(self, connection: Connection, asked: Incoming, found: Found) -> None:
+    def finish(self, connection: Connection, asked: Incoming, found: Found) -> None:
         """*found* is the answer to what kept the connection busy."""
         self._out.append((connection, asked, found))
         self._later[connection] = True
         self._end_soon()
 
-    def _ask_again(self, waiter: Waiter) -> Found:
+    def ask_again(self, waiter: Waiter) -> Found:
         if isinstance(waiter.nothing, Reply):
             reply = self._lane.answer(waiter.asked)
             if reply is not None:
@@ -322,13 +320,13 @@ class Turns:
         if self._telling and asked.head.method:
             _tell(asked, data)
 
-    def _tend(self, turn: int) -> None:
-        """Nothing may have come for a while."""
+    def _tend(self, frames: int) -> None:
+        """Nothing may have been committed for a while."""
         self._tending = False
-        if turn == self._turn:
+        if frames == self._committer.frames:
             self._committer.tend()
-        else:
-            self._end_soon()
+        # Has it said again when it wants to be tended next.
+        self._end_soon()
 
     def _tick(self) -> None:
         self.now = self._loop.time()
@@ -358,7 +356,7 @@ class Turns:
             self._plain.append((connection, asked))
             self._end_soon()
         elif answer.rest is None:
-            self._finish(connection, asked, answer)
+            self.finish(connection, asked, answer)
         else:
             close = asked.head.close or self.draining
             data = answer.on_the_wire(self._wire, asked, close=close)

@@ -4,7 +4,7 @@ Everything here runs on the loop's thread, but for the ring.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
 from functools import partial
 from typing import Protocol, TypeAlias
 
@@ -43,24 +43,33 @@ class Waiter:
         self.timer: asyncio.TimerHandle
 
 
+class Server(Protocol):
+    """Who answers them."""
+
+    def wake(self) -> None:
+        """There is somebody to serve. From any thread."""
+
+    def ask_again(self, waiter: Waiter) -> Found:
+        """What there is for it now."""
+
+    def finish(self, connection: Connection, asked: Incoming, found: Found) -> None:
+        """Give one its answer."""
+
+
 class Waiters:
-    """All of them. *ask* asks for one again, *finish* gives one its answer."""
+    """All of them."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         doorbell: Doorbell,
-        *,
-        wake: Callable[[], None],
-        ask: Callable[[Waiter], Found],
-        finish: Callable[[Connection, Incoming, Found], None],
+        server: Server,
     ) -> None:
         self.rung: set[str] = set()  # queues that may have work
+        self._doubted: deque[Waiter] = deque()  # who may wait in vain
         self._loop = loop
         self._doorbell = doorbell
-        self._wake = wake
-        self._ask = ask
-        self._finish = finish
+        self._server = server
         self._by_place: dict[Place, Waiter] = {}
         self._by_connection: dict[Connection, Waiter] = {}
 
@@ -97,6 +106,11 @@ class Waiters:
             self.rung.discard(queue)
             self._serve(queue)
 
+    def doubt(self) -> None:
+        """Ask everybody again, some at a time: what may be done has changed."""
+        self._doubted = deque(self._by_connection.values())
+        self._settle_doubts()
+
     def leave(self, connection: Connection) -> bool:
         """It waits no more; False when it did not."""
         waiter = self._by_connection.get(connection)
@@ -120,17 +134,28 @@ class Waiters:
                 self._take_out(waiter)
                 waiter.connection.transport.close()
                 continue
-            found = self._ask(waiter)
+            found = self._server.ask_again(waiter)
             if found.wait is not None:
                 return
             self._take_out(waiter)
-            self._finish(waiter.connection, waiter.asked, found)
+            self._server.finish(waiter.connection, waiter.asked, found)
         self._ring(queue)
+
+    def _settle_doubts(self) -> None:
+        for _ in range(min(SERVED_MAX, len(self._doubted))):
+            waiter = self._doubted.popleft()
+            if waiter.place in self._by_place:
+                found = self._server.ask_again(waiter)
+                if found.wait is None:
+                    self._take_out(waiter)
+                    self._server.finish(waiter.connection, waiter.asked, found)
+        if self._doubted:
+            self._loop.call_soon(self._settle_doubts)
 
     def _ring(self, queue: str) -> None:
         """From any thread."""
         self.rung.add(queue)
-        self._wake()
+        self._server.wake()
 
     def _take_out(self, waiter: Waiter) -> None:
         waiter.timer.cancel()
@@ -140,4 +165,4 @@ class Waiters:
 
     def _time_is_up(self, waiter: Waiter) -> None:
         self._take_out(waiter)
-        self._finish(waiter.connection, waiter.asked, waiter.nothing)
+        self._server.finish(waiter.connection, waiter.asked, waiter.nothing)

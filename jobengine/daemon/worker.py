@@ -24,7 +24,6 @@ from jobengine.daemon.keeper import BROKE_OFF, DRAIN_S, TOLD, Keeper, leave
 from jobengine.daemon.serve import connections_possible
 from jobengine.daemon.settings import Limits, Settings
 from jobengine.daemon.turns import Turns
-from jobengine.daemon.wire import Wire
 from jobengine.daemon.wsgi import Gateway
 
 # How often we look whether the parent is still there: an orphan would hold the port.
@@ -38,7 +37,7 @@ log = structlog.get_logger()
 class LoopWorker(Keeper, Worker):  # type: ignore[misc]
     """Serves with an event loop."""
 
-    _turns: Turns
+    _turns: Turns | None = None  # until the loop runs
 
     def init_signals(self) -> None:
         """Those that mean something come through the loop, and are held back until it
@@ -74,12 +73,12 @@ class LoopWorker(Keeper, Worker):  # type: ignore[misc]
         self._ended.set()
 
     async def _serve(self) -> None:
-        self._turns = self._make_turns()
-        self._meter.watch(connections=lambda: self._turns.connections)
+        turns = self._turns = self._make_turns()
+        self._meter.watch(connections=lambda: turns.connections)
         context = ssl_context(self.cfg) if self.cfg.is_ssl else None
         servers = [
             await self._loop.create_server(
-                lambda: Connection(self._turns),
+                lambda: Connection(turns),
                 sock=listener.sock,
                 ssl=context,
                 ssl_handshake_timeout=context and self._settings.limits.header_seconds,
@@ -94,25 +93,23 @@ class LoopWorker(Keeper, Worker):  # type: ignore[misc]
                 await asyncio.wait_for(self._ended.wait(), PARENT_S)
         for server in servers:
             server.close()
-        await self._turns.drain(DRAIN_S)
+        await turns.drain(DRAIN_S)
         # Their last transactions are committed by us: they must not hold up the loop.
         await self._loop.run_in_executor(None, self._stop_chores)
-        self._turns.close()
+        turns.close()
 
     def _make_turns(self) -> Turns:
         desk = self._flask.extensions["jobengine"]
         settings = self._settings
         return Turns(
             self._loop,
-            store=self._house.store,
-            doorbell=self._house.doorbell,
+            house=self._house,
             lane=HotLane(desk, ENDPOINTS.values()),
             gateway=Gateway(
                 self._flask,
                 (settings.host, str(settings.port)),
                 "https" if self.cfg.is_ssl else "http",
             ),
-            wire=Wire(),
             meter=self._meter,
             limits=_possible(settings.limits),
             broken=self._break_off,
@@ -127,8 +124,13 @@ class LoopWorker(Keeper, Worker):  # type: ignore[misc]
 
     def _apply(self, settings: Settings) -> None:
         super()._apply(settings)
-        limits = _possible(settings.limits)
-        self._soon(lambda: self._turns.use_limits(limits))
+        self._soon(self._follow)
+
+    def _follow(self) -> None:
+        """Serve by the settings as they are now."""
+        if self._turns is not None:
+            self._turns.use_limits(_possible(self._settings.limits))
+            self._turns.ask_waiters_again()
 
     def _break_off(self) -> None:
         """What was answered last nobody knows: another worker starts from the file."""

@@ -160,6 +160,10 @@ class Committer(Protocol):
     """What ends the turns of an event loop. For its thread alone."""
 
     @property
+    def frames(self) -> int:
+        """How many frames it has committed."""
+
+    @property
     def behind(self) -> bool:
         """Whether something that was staged waits for room on the disk: no answer may
         leave, until `commit` has been called again and this is over."""

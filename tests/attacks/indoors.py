@@ -19,7 +19,6 @@ from jobengine.api.lane import HotLane
 from jobengine.daemon.connection import Connection
 from jobengine.daemon.settings import Limits
 from jobengine.daemon.turns import Turns
-from jobengine.daemon.wire import Wire
 from jobengine.daemon.wsgi import Gateway
 from jobengine.testing import SimClock, memory_house
 
@@ -222,12 +221,10 @@ class Indoors:
         self.desk = app.extensions["jobengine"]
         self.turns = Turns(
             self.loop,  # type: ignore[arg-type]
-            store=self.house.store,
-            doorbell=self.house.doorbell,
+            house=self.house,
             meter=self.desk.meter,
             lane=HotLane(self.desk, ENDPOINTS.values()),
             gateway=Gateway(light if lightly else app, ("localhost", "1"), "http"),
-            wire=Wire(),
             limits=limits,
             broken=_broken,
         )

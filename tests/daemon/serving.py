@@ -24,7 +24,6 @@ from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.daemon.connection import Connection
 from jobengine.daemon.settings import Limits
 from jobengine.daemon.turns import Turns
-from jobengine.daemon.wire import Wire
 from jobengine.daemon.wsgi import Gateway
 
 T = TypeVar("T")
@@ -312,11 +311,9 @@ class Serving:
         desk = self.app.extensions["jobengine"]
         self.turns = Turns(
             self.loop,
-            store=self.house.store,
-            doorbell=self.house.doorbell,
+            house=self.house,
             lane=self.lane(desk, ENDPOINTS.values()),
             gateway=Gateway(self.app, ("127.0.0.1", "6010"), "http"),
-            wire=Wire(),
             meter=desk.meter,
             limits=self.settings.limits,
             broken=self.broken.set,

@@ -321,6 +321,19 @@ def test_who_may_not_read_the_queue_any_more_is_told(serving: Serving) -> None:
         assert other[0].silent(0.02)
 
 
+def test_who_waits_in_vain_behind_one_who_does_not_is_told(serving: Serving) -> None:
+    with ExitStack() as ends:
+        first = parked(serving, ends, 1, take(wait=60, name="printer"))
+        clients = parked(serving, ends, 2)
+
+        rules = QueueRules("mail", read=frozenset({"printer"}))
+        serving.house.upkeep.reconfigure(Rulebook({"mail": rules}))
+        serving.run(serving.turns.ask_waiters_again)
+
+        assert [client.hear().status for client in clients] == [404] * 2
+        assert first[0].silent(0.02)
+
+
 # --- who is not there any more ----------------------------------------------------
 
 

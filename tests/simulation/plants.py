@@ -16,7 +16,8 @@ from machine import Machine
 from jobengine.store.journal import compact, disk, log, opening, recover
 
 COMMIT = """\
-    self._append(encode(group.changes))
+    if not self._append(group):
+        return False
     tail.sync()
 """
 
@@ -35,7 +36,7 @@ CRASH_BUGS: dict[str, list[Cut]] = {
         Cut(
             log.Log._commit,
             COMMIT,
-            "    tail.sync()\n    self._append(encode(group.changes))\n",
+            "    tail.sync()\n    self._append(group)\n",
         )
     ],
     "no sync before rename": [Cut(compact.Snapshot.sync, "self.tail.sync()", "pass")],
@@ -50,9 +51,7 @@ CRASH_BUGS: dict[str, list[Cut]] = {
         Cut(
             log.Log._commit,
             COMMIT,
-            '    self._append(b"")\n'
-            "    self._append(encode(group.changes))\n"
-            "    tail.sync()\n",
+            '    tail.append(Type.TXN, b"")\n    self._append(group)\n    tail.sync()\n',
         )
     ],
     "truncate without a sync": [
@@ -78,7 +77,7 @@ CRASH_BUGS: dict[str, list[Cut]] = {
     ],
     "a commit from before a compaction written after it": [
         Cut(
-            log.Log._next_group,
+            log.Log._next,
             "errand is None or self._groups[0].capture is not self._capture",
             "errand is None",
         )

@@ -33,11 +33,11 @@ from jobengine.store.journal.frame import (
     header_copies,
     open_header,
 )
-from jobengine.store.journal.log import GroupTicket, Log
+from jobengine.store.journal.log import Group, Log
 from jobengine.store.journal.opening import open_database
 from jobengine.store.journal.records import Replay
 from jobengine.store.journal.recover import examine
-from jobengine.store.memory import Rows
+from jobengine.store.rows import Rows
 from jobengine.testing import CHEAP_KDF, SECRET, SimClock, SimDisk, SimInode, sim_house
 
 LIMIT_S = 20  # for what must come; a test that passes never waits so long
@@ -74,7 +74,7 @@ class Bench:
         )
         self.jobs: dict[str, Job] = {}
 
-    def stage(self, *changes: tuple[Job | None, Job | None]) -> GroupTicket:
+    def stage(self, *changes: tuple[Job | None, Job | None]) -> Group:
         """Apply and stage changes, as a transaction does; nobody waits yet."""
         staged: list[port.Change] = list(changes)
         with self.lock:
@@ -86,14 +86,14 @@ class Bench:
                     del self.jobs[old.uid]
             return self.log.stage(staged, 1024 * len(changes))
 
-    def add(self, *numbers: int, size: int = 10) -> GroupTicket:
+    def add(self, *numbers: int, size: int = 10) -> Group:
         return self.stage(*((None, job(n, content=b"x" * size)) for n in numbers))
 
-    def change(self, number: int, **fields: object) -> GroupTicket:
+    def change(self, number: int, **fields: object) -> Group:
         old = self.jobs[f"{number:036d}"]
         return self.stage((old, replace(old, **fields)))
 
-    def drop(self, *numbers: int) -> GroupTicket:
+    def drop(self, *numbers: int) -> Group:
         return self.stage(*((self.jobs[f"{n:036d}"], None) for n in numbers))
 
     def compact(self) -> None:
@@ -311,7 +311,7 @@ def test_commits_between_any_two_steps_are_there_exactly(bench: Bench) -> None:
     mixed(bench)
     chance = random.Random(7)
     made = list(range(20))
-    acts: list[Callable[[int, int], GroupTicket]] = [
+    acts: list[Callable[[int, int], Group]] = [
         lambda new, _: bench.add(new),
         lambda _, old: bench.drop(old),
         lambda new, old: bench.change(old, priority=new % 100 + 1),
@@ -612,7 +612,7 @@ def test_an_exchange_that_may_have_happened_is_the_end(call: str) -> None:
 
 def test_who_waits_while_an_exchange_fails_is_told(bench: Bench) -> None:
     mixed(bench)
-    waiting: list[GroupTicket] = []
+    waiting: list[Group] = []
 
     def fail(call: str) -> int | None:
         if call == "rename":

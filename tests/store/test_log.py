@@ -14,7 +14,7 @@ from drafts import job, opened
 
 from jobengine.errors import StoreFailed
 from jobengine.store.journal.frame import FIRST_FRAME, MARK_BYTES, MARKS_AT, Type
-from jobengine.store.journal.log import GroupTicket, Log, Tail
+from jobengine.store.journal.log import Group, Log, Tail
 from jobengine.store.journal.recover import examine
 from jobengine.store.port import Change
 from jobengine.testing import SECRET, SimClock, SimDisk, SimInode
@@ -38,18 +38,18 @@ class Desk:
             on_failure=self.told.append,
         )
 
-    def stage(self, number: int, *, size: int = 1024) -> GroupTicket:
+    def stage(self, number: int, *, size: int = 1024) -> Group:
         """Stage a new job, as a transaction does when its block is left."""
         changes: list[Change] = [(None, job(number))]
         with self.lock:
             return self.log.stage(changes, size)
 
-    def look(self) -> GroupTicket | None:
+    def look(self) -> Group | None:
         """What a transaction that only read does when its block is left."""
         with self.lock:
             return self.log.pending()
 
-    def begin(self, number: int = 1) -> GroupTicket:
+    def begin(self, number: int = 1) -> Group:
         """Stage a job and return when its sync is under way, and held."""
         self.disk.syncs.hold()
         ticket = self.stage(number)
@@ -164,7 +164,7 @@ def test_a_look_waits_for_all_that_was_staged_when_it_looked(desk: Desk) -> None
     later = desk.look()
     assert during is not None
     assert later is not None
-    assert during._group is not later._group
+    assert during is not later
 
     desk.disk.syncs.release()
     later.wait()

@@ -34,8 +34,8 @@ from jobengine.store.journal.room import (
     Room,
     owed_bytes,
 )
-from jobengine.store.memory import Rows
 from jobengine.store.port import TRANSACTION_BYTES_MAX
+from jobengine.store.rows import Rows
 from jobengine.testing import SimClock, SimDisk, sim_house
 
 LIMIT_S = 10  # for what must come; a test that passes never waits so long

@@ -63,7 +63,9 @@ class Life:
         rules = QueueRules("q", read=names, write=names, lease_ms=1000, keep_ms=5000)
         self.house: Any = memory_house(Rulebook({"q": rules}), self.clock)
         self.engine = self.house.engine
-        self.house.store.listen(self.meter.commit)
+        self.house.store.listen(
+            lambda changes, now, *_: self.meter.commit(changes, now)
+        )
         self.before = values(page(self.meter))
 
     def enqueue(self, *, attempts: int = 1, valid_for_ms: int | None = None) -> Job:

@@ -30,8 +30,8 @@ from jobengine.store.journal.frame import (
 )
 from jobengine.store.journal.log import Log, Tail
 from jobengine.store.journal.records import encode
-from jobengine.store.memory import Rows
 from jobengine.store.port import Change, Record
+from jobengine.store.rows import Rows
 from jobengine.store.sealer import KEY, TAG, random_bytes
 
 SNAP_BYTES = 128 << 10

@@ -158,6 +158,7 @@ class Log:
         self._in_flight: Group | None = None
         self._errand: _Errand | None = None
         self._capture: deque[list[Change]] | None = None
+        self.frames = 0  # committed so far
         self.behind = False  # a group waits for room on the disk
         self._asleep = False
         self._broken = False
@@ -363,16 +364,7 @@ class Log:
             # It names the frame before this one, durable by now, and rides on our sync.
             self._mark()
         start = tail.end
-        try:
-            tail.append(Type.TXN, encode(group.changes))
-        except DiskFull:
-            # Only where room cannot be reserved: nothing was written, nothing lost.
-            if self._closed:
-                raise
-            with self._lock:
-                self.create_room = self._change_room = 0
-                self._groups.appendleft(group)
-                self._in_flight = None
+        if not self._append(group):
             return False
         tail.sync()
         group.commit = (tail.epoch, tail.last_seq)
@@ -382,6 +374,22 @@ class Log:
         group.gate.release()
         if self._listener is not None:
             self._listener(group.changes, tail.end - start, self._monotonic() - began)
+        return True
+
+    def _append(self, group: Group) -> bool:
+        """Append the group; where the disk has no room for it, put it back: False."""
+        try:
+            self._tail.append(Type.TXN, encode(group.changes))
+        except DiskFull:
+            # Only where room cannot be reserved: nothing was written, nothing lost.
+            if self._closed:
+                raise
+            with self._lock:
+                self.create_room = self._change_room = 0
+                self._groups.appendleft(group)
+                self._in_flight = None
+            return False
+        self.frames += 1
         return True
 
     def _look_for_room(self, *, durable: bool = False) -> None:
