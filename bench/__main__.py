@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import beside, engine, file, slow_clients, wire
+from bench import beside, engine, file, profile, slow_clients, wire
 from bench.peers import run as peers
 from bench.table import Rates, progress, show
 
@@ -111,6 +111,7 @@ PARTS: dict[str, Callable[[Path, int, float], None]] = {
     "backlog": beside.backlog,
     "idle": beside.idle,
     "busy": beside.busy,
+    "profile": profile.main,
     "restart": restart,
     "file": file.main,
     "peers": peers.main,

@@ -51,7 +51,8 @@ CRASH_BUGS: dict[str, list[Cut]] = {
         Cut(
             log.Log._commit,
             COMMIT,
-            '    tail.append(Type.TXN, b"")\n    self._append(group)\n    tail.sync()\n',
+            '    tail.append(Type.TXN, b"")\n'
+            "    self._append(group)\n    tail.sync()\n",
         )
     ],
     "truncate without a sync": [
