@@ -61,5 +61,5 @@ def _part(store: Store, names: list[str]) -> list[Level]:
 
 def _level(tx: Transaction, queue: str) -> Level:
     jobs = {state.name.lower(): n for state, n in tx.counts(queue).items()}
-    head = tx.ready(queue, 1)
-    return Level(queue, jobs, tx.now - head[0].run_at if head else None)
+    oldest = tx.oldest_ready(queue)
+    return Level(queue, jobs, tx.now - oldest.run_at if oldest else None)

@@ -63,6 +63,15 @@ class ReadyIndex:
                 self._mask ^= 1 << priority
         return found
 
+    def oldest(self, now: int) -> Job | None:
+        """The claimable job that has been so for longest, whatever its priority."""
+        heads = [
+            job
+            for lane in self._lanes.values()
+            for job in lane.take(self._jobs, now, 1)
+        ]
+        return min(heads, key=lambda job: (job.run_at, job.seq), default=None)
+
     def next_run(self) -> int | None:
         """When the next scheduled job becomes claimable."""
         while self._waiting and not _is_current(self._jobs, self._waiting[0][2]):

@@ -218,6 +218,15 @@ class MemoryTransaction:
             self._claimable.append(queue)
         return shelf.ready.take(self.now, limit)
 
+    def oldest_ready(self, queue: str) -> Job | None:
+        """The queue's claimable job that has been so for longest."""
+        shelf = self._rows.shelves.get(queue)
+        if shelf is None:
+            return None
+        if shelf.ready.wake(self.now):
+            self._claimable.append(queue)
+        return shelf.ready.oldest(self.now)
+
     def due(self, limit: int) -> list[Job | Record]:
         """Up to *limit* jobs and records that time has changed, earliest first."""
         for queue, shelf in self._rows.shelves.items():

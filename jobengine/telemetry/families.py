@@ -86,7 +86,7 @@ COUNTED: dict[Family, dict[Event, tuple[str, ...]]] = {
 JOBS = _gauge("jobs", "Jobs there are.", "queue", "state")
 OLDEST = _gauge(
     "oldest_ready_age_seconds",
-    "How long the next job in line could have been claimed.",
+    "How long the job that waits longest could have been claimed.",
     "queue",
 )
 WAIT = _histogram(

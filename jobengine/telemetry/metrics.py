@@ -35,7 +35,7 @@ class Level(Struct, frozen=True):
     """How a queue stands.
 
     `jobs` has their number by the word for their state; `ready_ms` is for how long the
-    next in line could have been claimed, None where there is none.
+    one that waits longest could have been claimed, None where there is none.
     """
 
     queue: str

@@ -99,8 +99,8 @@ def test_a_unix_socket_and_a_listed_host_are_this_machine(
 
 def test_the_page_shows_how_every_queue_stands(metered: Any) -> None:
     api, page = metered()
-    for _ in range(3):
-        api.made()
+    for priority in (60, 5, 50):
+        api.made(priority=priority)
         api.clock.advance(seconds=10)
     api.next()
 

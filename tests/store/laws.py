@@ -218,6 +218,9 @@ class Laws:
             assert ready(store) == order
             assert ready(store, 2) == order[:2]
             assert ready(store, 0) == []
+            with store.transaction() as tx:
+                assert tx.oldest_ready(order[0].queue) == order[-1]
+                assert tx.oldest_ready("never heard of") is None
 
     def test_ready_jobs_are_those_of_the_queue_that_nobody_holds(
         self, place: Place
