@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from jobengine.api import strict_json
 from jobengine.api.endpoint import Desk, Endpoint
-from jobengine.api.exchange import COMMIT, Reply, Sent
+from jobengine.api.exchange import Reply, Sent
 from jobengine.api.forms import Form
 from jobengine.errors import Refused
 
@@ -118,7 +118,9 @@ def _view(desk: Desk, row: Endpoint) -> Callable[..., Response]:
             )
         if passage is not None:
             passage.reply = reply
-        return _respond(reply)
+            # Its commit may be known only once the turn has ended: the loop tells it.
+            return _respond(reply, reply.headers)
+        return _respond(reply, (*reply.headers, *reply.commit_header()))
 
     return view
 
@@ -140,16 +142,14 @@ def _waited(desk: Desk, reply: Reply, ask: Callable[[], Reply], *, here: bool) -
     return reply
 
 
-def _respond(reply: Reply) -> Response:
+def _respond(reply: Reply, headers: Iterable[tuple[str, str]]) -> Response:
     """The reply as a response of Flask's."""
     response = Response(reply.body, reply.status, content_type=reply.kind)
     if reply.kind is None:
         # Nothing has no type; the framework would call it HTML.
         del response.headers["Content-Type"]
-    for name, text in reply.headers:
+    for name, text in headers:
         response.headers[name] = text
-    if reply.receipt is not None and reply.receipt.commit is not None:
-        response.headers[COMMIT] = "{}.{}".format(*reply.receipt.commit)
     if reply.on_close is not None:
         response.call_on_close(reply.on_close)
     return response

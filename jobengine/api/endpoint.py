@@ -10,8 +10,6 @@ from enum import Enum
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Protocol
 
-from marshmallow import Schema
-
 from jobengine.api.exchange import Reply
 from jobengine.api.forms import Form
 from jobengine.api.identity import Trust
@@ -104,10 +102,6 @@ class Endpoint:
     @property
     def summary(self) -> str:
         return (self.route.__doc__ or "").partition("\n")[0]
-
-    @property
-    def body(self) -> type[Schema] | None:
-        return None if self.form is None else type(self.form.schema)
 
 
 class Dialect:

@@ -98,3 +98,9 @@ class Reply(Struct, frozen=True):
     undo: Callable[[], None] | None = None
     # Called when the answer has been read, or its reader has gone away.
     on_close: Callable[[], None] | None = None
+
+    def commit_header(self) -> tuple[tuple[str, str], ...]:
+        """The header that tells its commit, where that is asked for and known."""
+        if self.receipt is None or self.receipt.commit is None:
+            return ()
+        return ((COMMIT, "{}.{}".format(*self.receipt.commit)),)

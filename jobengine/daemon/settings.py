@@ -75,11 +75,6 @@ class Settings:
     warnings: tuple[str, ...]
     effective: Mapping[str, Any]
 
-    @property
-    def body_bytes(self) -> int:
-        """The largest request body."""
-        return self.limits.body_bytes
-
 
 def environment() -> Mapping[str, str]:
     """The environment of this process."""

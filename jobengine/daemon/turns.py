@@ -192,11 +192,6 @@ class Turns:
         else:
             self._loop.call_soon_threadsafe(self._end_soon)
 
-    @property
-    def connections(self) -> int:
-        """How many there are."""
-        return len(self.seats)
-
     async def drain(self, seconds: float) -> None:
         """Answer what is under way, at once what waits, and end every connection."""
         self.draining = True

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from itertools import count
 from uuid import uuid4
 
-from jobengine.api.exchange import ALWAYS, COMMIT, PROBLEM, Reply
+from jobengine.api.exchange import ALWAYS, PROBLEM, Reply
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -104,17 +104,10 @@ def problem(status: int, title: str, detail: str) -> bytes:
     return json.dumps(body).encode()
 
 
-def commit_header(reply: Reply) -> tuple[tuple[str, str], ...]:
-    """The header that tells the reply's commit, where it is asked for and known."""
-    if reply.receipt is None or reply.receipt.commit is None:
-        return ()
-    return ((COMMIT, "{}.{}".format(*reply.receipt.commit)),)
-
-
 def _more(reply: Reply) -> bytes:
     lines = ""
     for name, text in reply.headers:
         lines += f"{name}: {text}\r\n"
-    for name, text in commit_header(reply):
+    for name, text in reply.commit_header():
         lines += f"{name}: {text}\r\n"
     return lines.encode("latin-1")

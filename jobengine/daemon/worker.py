@@ -74,7 +74,7 @@ class LoopWorker(Keeper, Worker):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         turns = self._turns = self._make_turns()
-        self._meter.watch(connections=lambda: turns.connections)
+        self._meter.watch(connections=lambda: len(turns.seats))
         context = ssl_context(self.cfg) if self.cfg.is_ssl else None
         servers = [
             await self._loop.create_server(

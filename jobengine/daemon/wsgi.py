@@ -11,7 +11,7 @@ import httptools
 from jobengine.api.carried import PASSAGE, Passage
 from jobengine.api.exchange import Reply, Wait
 from jobengine.api.lane import Incoming
-from jobengine.daemon.wire import Wire, commit_header
+from jobengine.daemon.wire import Wire
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -86,7 +86,7 @@ class Answer:
             return self._raw
         headers = self._headers
         if self.reply is not None:
-            headers = [*headers, *commit_header(self.reply)]
+            headers = [*headers, *self.reply.commit_header()]
         if self.rest is not None:
             self._chunked = asked.head.version == "1.1"
             self.closes = close or not self._chunked

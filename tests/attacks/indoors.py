@@ -240,7 +240,7 @@ class Indoors:
         turns = self.turns
         self.loop.rest()
         assert turns.held == 0, f"{turns.held} bytes are held for nobody"
-        assert turns.connections == 0
+        assert len(turns.seats) == 0
         assert not turns.seats._addresses
         assert self.house.doorbell.waiters == 0
         unfinished = [*turns._plain, *turns._out, *turns._later, *turns._streams]

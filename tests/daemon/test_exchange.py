@@ -20,7 +20,7 @@ from serving import (
 
 from jobengine.core.access import Caller
 from jobengine.core.job import NewJob
-from jobengine.testing import memory_house
+from jobengine.testing import memory_house, sim_house
 
 SHOP = Caller("shop")
 LIST = request("GET", "/api/v1/jobs", "mailer")
@@ -447,3 +447,13 @@ def test_a_client_that_is_still_sending_gets_to_read_why_it_should_not(
 
     assert heard.status == 413
     assert heard.headers["connection"] == "close"
+
+
+def test_a_large_create_is_told_its_commit_once() -> None:
+    # For the slow lane: its thread knows the commit before the loop writes.
+    large = '{"pad":"%s"}' % ("x" * 70_000)
+    with Serving(sim_house(RULES)) as serving:
+        heard = serving.ask(create(large, "X-JobEngine-Commit: ?"))
+
+    assert heard.status == 201
+    assert heard.headers["x-jobengine-commit"]

@@ -49,7 +49,7 @@ def client(serving: Serving) -> Iterator[Client]:
 
 def connections(serving: Serving, count: int) -> None:
     """Return when so many are open."""
-    serving.until(lambda: serving.turns.connections == count, f"{count} connections")
+    serving.until(lambda: len(serving.turns.seats) == count, f"{count} connections")
 
 
 def read(serving: Serving) -> None:

@@ -57,7 +57,7 @@ def test_every_key_but_the_lists_of_a_queue_has_a_default(place: Place) -> None:
     assert settings.hosts == ()
     assert settings.server == "loop"
     assert settings.limits == Limits(**LIMITS)
-    assert settings.body_bytes == 1024 * 1024
+    assert settings.limits.body_bytes == 1024 * 1024
     assert settings.log_level == "info"
     assert settings.rules.queues == {}
     assert settings.rules.strict_acl is False
@@ -98,7 +98,7 @@ def test_the_optional_keys_take_effect(place: Place) -> None:
     assert settings.auth_mode == "names"
     assert settings.hosts == ("jobs.example",)
     assert settings.server == "gthread"
-    assert settings.body_bytes == 4096
+    assert settings.limits.body_bytes == 4096
     assert asdict(settings.limits) == LIMITS | {"body_bytes": 4096, "pipeline": 1}
     assert settings.rules.removed_keep_ms == 0
     assert "any service" in settings.warnings[0]
