@@ -3,6 +3,9 @@
 PYTHON ?= python3
 PORT ?= 6010
 KILLS ?= 200
+HISTORIES ?= 50
+OPS ?= 2000
+KILLS_EACH ?= 3
 STATES ?= 250000
 INPUTS ?= 1000000
 VENV := .venv
@@ -12,7 +15,7 @@ URL := http://127.0.0.1:$(PORT)
 METADATA := setup.cfg setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench bench-peers torture torture-crash fuzz python
+.PHONY: help run install test check bench bench-peers torture torture-crash histories fuzz python
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,7 +54,7 @@ bench: $(VENV)/.installed ## measure jobs a second, in process and over HTTP
 	$(BIN)/python -m bench
 
 bench-peers: $(VENV)/.installed var/bench-venv/.installed ## the same beside other queues
-	$(BIN)/python -m bench peers
+	$(BIN)/python -m bench peers batches
 
 # What cannot be installed is named as missing by the bench.
 var/bench-venv/.installed: bench/peers/requirements.txt | python
@@ -66,6 +69,11 @@ torture: torture-crash $(VENV)/.installed-test ## kill it under load, KILLS=200,
 
 torture-crash: $(VENV)/.installed-test ## cut its power in 250,000 ways, STATES=250000
 	$(BIN)/python tests/simulation/crash.py --states $(STATES)
+
+histories: $(VENV)/.installed-test ## record what 8 clients see at once, HISTORIES=50, and judge it
+	PYTHONPATH=tests/daemon $(BIN)/python tests/simulation/histories.py \
+	    --histories $(HISTORIES) --operations $(OPS) --kills $(KILLS_EACH) \
+	    $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.installed-test ## feed its parser 1,000,000 hostile inputs, INPUTS=1000000
 	PYTHONPATH=tests/daemon $(BIN)/python tests/attacks/fuzz.py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import beside, engine, file, profile, slow_clients, wire
+from bench import batches, beside, engine, file, profile, slow_clients, wire
 from bench.peers import run as peers
 from bench.table import Rates, progress, show
 
@@ -115,10 +115,11 @@ PARTS: dict[str, Callable[[Path, int, float], None]] = {
     "restart": restart,
     "file": file.main,
     "peers": peers.main,
+    "batches": batches.main,
     "slow": slow_clients.slow,
 }
 # The peers want programs that are no part of this project.
-MAKE_BENCH = [name for name in PARTS if name != "peers"]
+MAKE_BENCH = [name for name in PARTS if name not in ("peers", "batches")]
 
 if __name__ == "__main__":
     main()

@@ -25,8 +25,8 @@ class Missing(Exception):
     """A program is not here, or does not work here: says which."""
 
 
-def built(source: str, into: Path, *flags: str) -> Path:
-    """The program made of bench/*source*.
+def built(source: str, into: Path, *flags: object) -> Path:
+    """The program made of bench/*source*; *flags* may name more sources, or libraries.
 
     Raises:
         Missing: there is no C compiler, or it refuses.
@@ -36,7 +36,7 @@ def built(source: str, into: Path, *flags: str) -> Path:
         raise Missing("no C compiler (cc)")
     made = into / Path(source).stem
     done = subprocess.run(
-        [compiler, "-O2", "-Wall", *flags, HERE / source, "-o", made],
+        [compiler, "-O2", "-Wall", HERE / source, *map(str, flags), "-o", made],
         capture_output=True,
         text=True,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from jobengine.admin import Admin
 from jobengine.core.queues import Rulebook
 from jobengine.doorbell import Doorbell
 from jobengine.engine import Engine
@@ -30,6 +31,7 @@ class House(Struct, frozen=True):
 
     engine: Engine
     upkeep: Upkeep
+    admin: Admin
     store: MemoryStore
     doorbell: Doorbell
     opened: str = "in memory"
@@ -97,7 +99,8 @@ def furnish(
     upkeep.reconfigure(rules)
     doorbell = Doorbell(store.clock.monotonic)
     store.set_bell(doorbell.ring)
-    return House(engine, upkeep, store, doorbell, opened, torn, compactor)
+    admin = Admin(engine, store, new_uid=new_uid)
+    return House(engine, upkeep, admin, store, doorbell, opened, torn, compactor)
 
 
 def peek_queues(db_path: Path, secret: bytes) -> dict[str, int]:
@@ -128,7 +131,7 @@ def _log(
 ) -> Log:
     def owed() -> int:
         return owed_bytes(
-            jobs=rows.jobs, unfinished=rows.unfinished, name_bytes=rows.name_bytes
+            jobs=rows.jobs, unfinished=rows.unfinished, row_bytes=rows.row_bytes
         )
 
     try:
@@ -159,5 +162,5 @@ def _newest(rows: Replay) -> int:
     """The newest instant that the file speaks of as past."""
     return max(
         max((job.updated_at for job in rows.jobs.values()), default=0),
-        max((record.removed_at for record in rows.records.values()), default=0),
+        max((record.noted_at for record in rows.records.values()), default=0),
     )

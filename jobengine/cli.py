@@ -172,7 +172,7 @@ def diff(new: Path | None) -> None:
 def _against_file(old: Settings, new: Settings) -> list[str]:
     change = plan.diff(old.rules, new.rules)
     queues = new.effective["queues"]
-    fate, before = _fate(new.rules), _others(old)
+    fate, before, now = _fate(new.rules), _others(old), _others(new)
     lines = [
         *(f"+ queue {name}: {_lists(queues[name])}" for name in change.added),
         *(
@@ -181,11 +181,11 @@ def _against_file(old: Settings, new: Settings) -> list[str]:
             for told in all_
         ),
         *(f"- queue {name}: gone at once; its jobs: {fate}" for name in change.removed),
-        *(f"~ every queue: {told}" for told in change.house),
+        *(f"~ {told}" for told in change.house),
         *(
-            f"~ {key}: {json.dumps(value)}, not {json.dumps(before[key])}" + _when(key)
-            for key, value in _others(new).items()
-            if value != before[key]
+            f"~ {key}: {_said(now, key)}, not {_said(before, key)}" + _when(key)
+            for key in before | now
+            if now.get(key) != before.get(key)
         ),
     ]
     if change.changed:
@@ -221,14 +221,22 @@ NOT_OF_QUEUES = ("port", "host", "server", "auth", "hosts")
 
 
 def _others(settings: Settings) -> dict[str, Any]:
-    """The values of those keys, and each limit by itself."""
+    """The values of those keys, and each key of a section by itself."""
     values = settings.effective
-    limits = {f"limits.{key}": value for key, value in values["limits"].items()}
-    return {key: values[key] for key in NOT_OF_QUEUES} | limits
+    return {key: values[key] for key in NOT_OF_QUEUES} | {
+        f"{section}.{key}": value
+        for section in ("relay", "dialects", "limits")
+        for key, value in values[section].items()
+    }
+
+
+def _said(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "absent"
 
 
 def _when(key: str) -> str:
-    return " (after a restart)" if key in configuration.AT_START else ""
+    section, _, _ = key.partition(".")
+    return " (after a restart)" if section in configuration.AT_START else ""
 
 
 def _lists(queue: Mapping[str, list[str]]) -> str:

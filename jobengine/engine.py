@@ -2,83 +2,39 @@
 
 The caller is always the first argument, and every verb asks first whether it may. A
 verb returns, or refuses, only when what it tells is durable: that is the store's first
-law.
+law. The door has three leaves: intake.py brings jobs in, reports.py has the verbs of
+those who hold one, the others are here. What is done to whole queues is in admin.py.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from itertools import islice
-
 from jobengine.core import lifecycle
-from jobengine.core.access import READ, WRITE, Caller, Right, allows, holds, rights
-from jobengine.core.job import INPROGRESS, Change, Job, NewJob
-from jobengine.core.queues import QueueRules, Rulebook
-from jobengine.errors import Forbidden, JobNotFound, QueueNotFound, StaleLease
-from jobengine.store.port import Store, Ticket, Transaction
+from jobengine.core.access import READ, WRITE, Caller, Right, by_key, holds, opens
+from jobengine.core.job import CANCELLED, INPROGRESS, QUEUED, Change, Job
+from jobengine.core.queues import QueueRules
+from jobengine.errors import QueueNotFound, WrongKey
+from jobengine.gate import forbidden
+from jobengine.intake import Conflict, Receipt, note, ring_for
+from jobengine.listing import Listing
+from jobengine.reports import (
+    LiveKey,
+    Outcome,
+    Ref,
+    Reports,
+    check_lease,
+    keep,
+    present,
+    was_cancelled,
+)
+from jobengine.store.port import Transaction
 from jobengine.upkeep import sweep_in
 
-# Work done on a listing between two pauses: about half a millisecond.
-LISTING_SLICE = 500
+__all__ = ["Conflict", "Engine", "LiveKey", "Receipt", "Ref", "keep"]
 
 # Due rows a claim settles at a time when it finds nothing to hand out.
 CLAIM_SWEEP = 100
 
 
-class Receipt:
-    """What a verb that was given one says of its commit, once that is durable."""
-
-    ticket: Ticket | None = None
-
-    @property
-    def commit(self) -> tuple[int, int] | None:
-        """(epoch, seq); None: nothing was written, or it is not durable yet."""
-        return None if self.ticket is None else self.ticket.commit
-
-
-class Engine:
-    """The queues, as one caller at a time may use them.
-
-    Verbs that write take a *receipt* from callers that want to know their commit.
-    """
-
-    def __init__(
-        self, store: Store, *, new_uid: Callable[[], str], rules: Rulebook
-    ) -> None:
-        self._store = store
-        self._new_uid = new_uid
-        self.rules = rules  # swapped whole by upkeep.reconfigure
-
-    def check(self, caller: Caller, queue: str) -> frozenset[Right]:
-        """The caller's rights on the queue.
-
-        Raises:
-            QueueNotFound: there is no such queue, or none it may know of.
-        """
-        return self._seen(caller, queue)[1]
-
-    def enqueue(
-        self,
-        caller: Caller,
-        queue: str,
-        new: NewJob,
-        *,
-        receipt: Receipt | None = None,
-    ) -> Job:
-        """Queue a job.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not write to the queue.
-            InvalidJob, TransactionTooLarge: the job cannot be kept as it is.
-        """
-        with self._store.transaction() as tx:
-            # Within the block, where no reload can take the queue away meanwhile.
-            self._admit(caller, queue, WRITE)
-            job = lifecycle.create(
-                new, uid=self._new_uid(), queue=queue, seq=tx.next_seq(), now=tx.now
-            )
-            tx.add(job)
-        _note(receipt, tx)
-        return job
+class Engine(Reports):
+    """The queues, as one caller at a time may use them."""
 
     def claim(
         self,
@@ -88,14 +44,19 @@ class Engine:
         *,
         receipt: Receipt | None = None,
     ) -> list[Job]:
-        """Take up to *limit* jobs, each under a lease of its own; [] if there is none.
+        """Take up to *limit* jobs, each under a lease of its own; [] if there is none,
+        or none to be handed out.
 
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
-        rules = self._admit(caller, queue, READ)
+        if self.may_read_unmade(caller, queue):
+            return []
+        rules = self.admit(caller, queue, READ)
         while True:
             with self._store.transaction() as tx:
+                room = _claimable(tx, rules, limit)
+                ready = tx.ready(queue, room) if room > 0 else []
                 taken = [
                     lifecycle.claim(
                         job,
@@ -104,14 +65,14 @@ class Engine:
                         holder=caller.name,
                         rules=rules,
                     )
-                    for job in tx.ready(queue, limit)
+                    for job in ready
                 ]
                 tx.put(*taken)
                 # A lost lease that the sweeper has not met may be handed out as well:
                 # look for it a part at a time, since one frame might not hold them all.
                 swept = None if taken else sweep_in(tx, self.rules, CLAIM_SWEEP)
             if not swept:
-                _note(receipt, tx)
+                note(receipt, tx)
                 return taken
 
     def take_back(self, jobs: list[Job]) -> None:
@@ -124,11 +85,44 @@ class Engine:
                     rules = self.rules.queues.get(job.queue) or QueueRules(job.queue)
                     tx.put(lifecycle.release(now, now=tx.now, rules=rules))
 
+    def peek(self, caller: Caller, queue: str) -> Job | None:
+        """The job that a claim would take now. Changes nothing.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not read the queue.
+        """
+        self.admit(caller, queue, READ)
+        with self._store.transaction() as tx:
+            return next(iter(tx.ready(queue, 1)), None)
+
+    def get(self, caller: Caller, queue: str, ref: Ref) -> Job:
+        """The job as it is now.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not read the queue.
+            JobNotFound: there is no such job.
+        """
+        rules = self.admit(caller, queue, READ)
+        with self._store.transaction() as tx:
+            return present(tx, rules, ref)
+
+    def listing(self, caller: Caller, queue: str) -> Listing:
+        """The queue's jobs as they stand now.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not read the queue.
+        """
+        rules = self.admit(caller, queue, READ)
+        with self._store.transaction() as tx:
+            return Listing(tx.jobs(queue), now=tx.now, rules=rules)
+
+    # --- what writers may do ----------------------------------------------------
+
     def update(
         self,
         caller: Caller,
         queue: str,
-        uid: str,
+        ref: Ref,
         change: Change,
         *,
         lease: str | None = None,
@@ -142,77 +136,43 @@ class Engine:
             QueueNotFound, JobNotFound: the caller cannot see such a job.
             Forbidden: it neither writes to the queue nor holds the job (D1).
             StaleLease: the job went on to somebody else, or ended.
+            JobCancelled: a bare state came too late.
         """
-        rules, held = self._seen(caller, queue)
+        rules, held = self.seen(caller, queue)
         if not self._may_update(held, change):
-            raise _forbidden(caller, queue, WRITE)
+            raise forbidden(caller, queue, WRITE)
         with self._store.transaction() as tx:
-            job = self._present(tx, rules, uid)
-            if lease is not None and (job.lease is None or job.lease.token != lease):
-                raise StaleLease(
-                    f"job {uid} is no longer held under the lease shown: drop the work"
-                )
+            job = present(tx, rules, ref)
+            if lease is not None:
+                check_lease(job, lease)
+            if change.content is not None:
+                self.check_room(tx, rules, len(change.content), job)
             settle = _settling(caller, held, job, change)
             if settle is not None:
                 after = settle(job, now=tx.now, rules=rules)
-            elif WRITE in held:
-                after = self._overridden(caller, job, change, tx.now, rules)
             else:
-                raise _forbidden(caller, queue, WRITE)
+                after = self._overridden(tx, caller, rules, job, change)
             if after is not job:
-                tx.put(after)
-        _note(receipt, tx)
+                keep(tx, rules, after)
+        note(receipt, tx)
         return after
 
-    def delete(
-        self, caller: Caller, queue: str, uid: str, *, receipt: Receipt | None = None
-    ) -> None:
-        """Forget a job, whatever its state.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not write to the queue.
-            JobNotFound: there is no such job.
-        """
-        rules = self._admit(caller, queue, WRITE)
-        with self._store.transaction() as tx:
-            tx.drop(self._present(tx, rules, uid))
-        _note(receipt, tx)
-
-    def listing(self, caller: Caller, queue: str) -> "Listing":
-        """The queue's jobs as they stand now.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not read the queue.
-        """
-        rules = self._admit(caller, queue, READ)
-        with self._store.transaction() as tx:
-            return Listing(tx.jobs(queue), now=tx.now, rules=rules)
-
-    def _seen(self, caller: Caller, queue: str) -> tuple[QueueRules, frozenset[Right]]:
-        rules = self.rules.queues.get(queue)
-        held = frozenset() if rules is None else rights(caller, rules)
-        if rules is None or not held:
-            # The same words for both: a caller without rights must not learn which.
-            raise QueueNotFound(
-                f"no queue {queue!r} for {caller.name!r}: "
-                "config.yml lists the queues and who may use them"
-            )
-        return rules, held
-
-    def _admit(self, caller: Caller, queue: str, right: Right) -> QueueRules:
-        rules = self.rules.queues.get(queue)
-        if rules is None or not allows(caller, rules, right):
-            self._seen(caller, queue)
-            raise _forbidden(caller, queue, right)
-        return rules
-
     def _overridden(
-        self, caller: Caller, job: Job, change: Change, now: int, rules: QueueRules
+        self,
+        tx: Transaction,
+        caller: Caller,
+        rules: QueueRules,
+        job: Job,
+        change: Change,
     ) -> Job:
+        """The job as a writer wants it, who does not hold it."""
+        if _too_late(job, change):
+            raise was_cancelled(job)
+        self.admit(caller, rules.name, WRITE)
         return lifecycle.update(
             job,
             change,
-            now=now,
+            now=tx.now,
             token=self._new_uid(),
             holder=caller.name,
             rules=rules,
@@ -223,49 +183,88 @@ class Engine:
             return True
         return not self.rules.strict_acl and change.state_alone
 
-    def _present(self, tx: Transaction, rules: QueueRules, uid: str) -> Job:
-        """The job as time has left it, whether or not the sweeper has been by."""
-        job = tx.get(rules.name, uid)
-        job = job and lifecycle.tick(job, now=tx.now, rules=rules)
-        if job is None:
-            raise JobNotFound(f"queue {rules.name!r} has no job {uid}")
-        return job
+    def delete(
+        self, caller: Caller, queue: str, ref: Ref, *, receipt: Receipt | None = None
+    ) -> None:
+        """Forget a job, whatever its state.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not write to the queue.
+            JobNotFound: there is no such job.
+        """
+        rules = self.admit(caller, queue, WRITE)
+        with self._store.transaction() as tx:
+            job = present(tx, rules, ref)
+            ring_for(tx, rules, job.uid)
+            tx.drop(job)
+        note(receipt, tx)
+
+    def cancel(
+        self, caller: Caller, queue: str, ref: Ref, *, receipt: Receipt | None = None
+    ) -> Job:
+        """Nobody is to do the work any more; who is at it is told when it reports.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not write to the queue.
+            JobNotFound: there is no such job.
+            WrongState: it is finished.
+        """
+        return self._written(caller, queue, ref, lifecycle.cancel, receipt)
+
+    def retry(
+        self, caller: Caller, queue: str, ref: Ref, *, receipt: Receipt | None = None
+    ) -> Job:
+        """A failed or cancelled job starts anew.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not write to the queue.
+            JobNotFound: there is no such job.
+            WrongState: it is neither.
+            DuplicateJob: another live job has its unique key by now.
+        """
+        return self._written(caller, queue, ref, lifecycle.retry, receipt)
+
+    def _written(
+        self,
+        caller: Caller,
+        queue: str,
+        ref: Ref,
+        outcome: Outcome,
+        receipt: Receipt | None,
+    ) -> Job:
+        rules = self.admit(caller, queue, WRITE)
+        with self._store.transaction() as tx:
+            job = present(tx, rules, ref)
+            after = outcome(job, now=tx.now, rules=rules)
+            keep(tx, rules, after)
+        note(receipt, tx)
+        return after
+
+    # --- queues with an access key ----------------------------------------------
+
+    def unlock(self, queue: str, access_key: str) -> Caller:
+        """Whoever shows the access key of a queue, as a caller.
+
+        Raises:
+            QueueNotFound: there is no queue of this name that has a key.
+            WrongKey: this is not it.
+        """
+        rules = self.rules.queues.get(queue)
+        made = None if rules is None else rules.made
+        if made is None or made.digest is None:
+            raise QueueNotFound(f"no queue {queue!r} that an access key opens")
+        if not opens(access_key, made):
+            raise WrongKey(f"this is not the access key of queue {queue!r}")
+        return by_key(queue)
 
 
-class Listing:
-    """A queue's jobs at one instant, in order, worked out a slice at a time.
-
-    Iterating gives lists of (place in the whole queue, job). Every slice is bounded
-    work, so whoever iterates can pause in between; a slice may be empty.
-    """
-
-    def __init__(self, jobs: list[Job], *, now: int, rules: QueueRules) -> None:
-        self._jobs = jobs
-        self._now = now
-        self._rules = rules
-
-    def __iter__(self) -> Iterator[list[tuple[int, Job]]]:
-        by_priority: dict[int, list[Job]] = defaultdict(list)
-        for part in _parts(self._jobs):
-            for job in part:
-                # Time is applied to the view alone: reading changes nothing.
-                seen = lifecycle.tick(job, now=self._now, rules=self._rules)
-                if seen is not None:
-                    by_priority[seen.priority].append(seen)
-            yield []
-        place = 0
-        for priority in sorted(by_priority, reverse=True):
-            # Nearly sorted already, which costs the sort next to nothing.
-            lane = sorted(by_priority.pop(priority), key=lambda j: (j.run_at, j.seq))
-            for part in _parts(lane):
-                yield list(enumerate(part, place))
-                place += len(part)
-
-
-def _parts(jobs: list[Job]) -> Iterator[list[Job]]:
-    rest = iter(jobs)
-    while part := list(islice(rest, LISTING_SLICE)):
-        yield part
+def _claimable(tx: Transaction, rules: QueueRules, limit: int) -> int:
+    """How many jobs may be handed out now."""
+    if rules.paused is not None:
+        return 0
+    if rules.max_inprogress is not None:
+        return min(limit, rules.max_inprogress - tx.counts(rules.name)[INPROGRESS])
+    return limit
 
 
 def _settling(
@@ -283,12 +282,6 @@ def _settling(
     return None
 
 
-def _note(receipt: Receipt | None, tx: Transaction) -> None:
-    if receipt is not None:
-        receipt.ticket = tx.ticket
-
-
-def _forbidden(caller: Caller, queue: str, right: Right) -> Forbidden:
-    return Forbidden(
-        f"queue {queue!r} refuses {caller.name!r}: it has no {right.name.lower()} right"
-    )
+def _too_late(job: Job, change: Change) -> bool:
+    """Whether it is what a worker says that has not heard of the cancellation."""
+    return job.state is CANCELLED and change.state_alone and change.state != QUEUED

@@ -47,6 +47,24 @@ class JobNotFound(Refused):
     code = "job_not_found"
 
 
+class QueueExists(Refused):
+    """There is a queue of this name, or jobs of one that was removed."""
+
+    code = "queue_exists"
+
+
+class InvalidQueue(Refused):
+    """No queue can be made like this."""
+
+    code = "invalid_queue"
+
+
+class WrongKey(Refused):
+    """This is not the queue's access key."""
+
+    code = "wrong_key"
+
+
 class Forbidden(Refused):
     """The caller may see the queue, but may not do this to it."""
 
@@ -65,8 +83,20 @@ class StaleLease(Refused):
     code = "stale_lease"
 
 
+class JobCancelled(StaleLease):
+    """The job was cancelled while its holder was at it: drop the work."""
+
+    code = "job_cancelled"
+
+
+class JobTooLarge(Refused):
+    """The payload is larger than the queue takes."""
+
+    code = "job_too_large"
+
+
 class DuplicateJob(Refused):
-    """A live job already has this uid."""
+    """A live job already has this uid, or this unique key."""
 
     code = "duplicate_job"
 
@@ -91,6 +121,18 @@ class Overloaded(Unavailable):
     """As many of these are under way as are allowed at once."""
 
     code = "overloaded"
+
+
+class QueueFull(Unavailable):
+    """The queue has as many jobs, or bytes of them, as it may: try again later."""
+
+    code = "queue_full"
+
+
+class MemoryFull(Unavailable):
+    """All jobs together take as much memory as they may."""
+
+    code = "memory_full"
 
 
 class StoreFull(Unavailable):

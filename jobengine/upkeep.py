@@ -7,9 +7,16 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from jobengine.core import lifecycle
-from jobengine.core.job import Job, State
-from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
-from jobengine.store.port import Record, Store, Transaction
+from jobengine.core.job import INPROGRESS, Job, State
+from jobengine.core.queues import (
+    MadeQueue,
+    PausedQueue,
+    QueueRules,
+    RemovedQueue,
+    Rulebook,
+    in_force,
+)
+from jobengine.store.port import Store, Transaction
 
 if TYPE_CHECKING:
     from jobengine.engine import Engine
@@ -38,6 +45,7 @@ class Upkeep:
     def reconfigure(self, rules: Rulebook) -> None:
         """Put *rules* in force; jobs of queues that left wait hidden for them (D27)."""
         with self._store.transaction() as tx:
+            rules = in_force(rules, tx.records(MadeQueue), tx.records(PausedQueue))
             here = set(rules.queues)
             known = {record.name: record for record in tx.records(RemovedQueue)}
             for name in known.keys() & here:
@@ -45,8 +53,13 @@ class Upkeep:
             for name in (set(tx.queues()) | known.keys()) - here:
                 removed_at = known[name].removed_at if name in known else tx.now
                 record = _removed(name, removed_at, rules)
-                if known.get(name) != record:
+                # What is being deleted stays so, whatever rule is new.
+                if known.get(name) != record and not _is_due(known.get(name), tx.now):
                     tx.put_record(record)
+            for name in here:
+                # There may be more to take of it now than those who wait have seen.
+                if rules.queues[name] != self._engine.rules.queues.get(name):
+                    tx.ring(name)
             # Within the block: a job admitted under the old rules must not slip in
             # after the queues that leave were counted.
             self._engine.rules = rules
@@ -55,18 +68,18 @@ class Upkeep:
 def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
     """Do up to *limit* rows of what time has brought, within a transaction."""
     swept: Swept = Counter()
-    removed: list[Record] = []
+    removed: list[RemovedQueue] = []
     for entry in tx.due(limit):
         if isinstance(entry, Job):
             queue = rules.queues.get(entry.queue) or QueueRules(entry.queue)
             swept[entry.queue, _tick(tx, entry, queue)] += 1
-        else:
+        elif isinstance(entry, RemovedQueue):
             removed.append(entry)
     for record in removed:
         room = limit - swept.total()
         if not room:
             break
-        if count := _remove_part(tx, record, room):
+        if count := remove_part(tx, record, room):
             swept[record.name, "removed"] += count
     return swept
 
@@ -77,15 +90,22 @@ def _tick(tx: Transaction, job: Job, rules: QueueRules) -> str:
         tx.drop(job)
     else:
         tx.put(after)
+    if rules.max_inprogress is not None and job.state is INPROGRESS:
+        tx.ring(rules.name)
     return _OUTCOMES.get(job.state, "forgotten")
 
 
-def _remove_part(tx: Transaction, record: Record, room: int) -> int:
+def remove_part(tx: Transaction, record: RemovedQueue, room: int) -> int:
+    """Delete up to *room* jobs of a removed queue, and its record with the last."""
     jobs = tx.jobs(record.name, room)
     tx.drop(*jobs)
     if len(jobs) < room:
         tx.drop_record(record)
     return len(jobs)
+
+
+def _is_due(record: RemovedQueue | None, now: int) -> bool:
+    return record is not None and record.due_at is not None and record.due_at <= now
 
 
 def _removed(name: str, removed_at: int, rules: Rulebook) -> RemovedQueue:

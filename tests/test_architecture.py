@@ -18,7 +18,22 @@ MAY_IMPORT = {
     "jobengine._version": (),
     "jobengine.core": CORE,
     "jobengine.store": (*CORE, "jobengine.store"),
-    "jobengine.engine": (*CORE, "jobengine.store.port", "jobengine.upkeep"),
+    "jobengine.gate": (*CORE, "jobengine.store.port"),
+    "jobengine.listing": CORE,
+    # The engine's leaves, each upon the one before.
+    "jobengine.intake": (*CORE, "jobengine.store.port", "jobengine.gate"),
+    "jobengine.reports": (*CORE, "jobengine.store.port", "jobengine.intake"),
+    "jobengine.engine": (
+        *CORE,
+        "jobengine.store.port",
+        *("jobengine.gate", "jobengine.intake", "jobengine.reports"),
+        *("jobengine.listing", "jobengine.upkeep"),
+    ),
+    "jobengine.admin": (
+        *CORE,
+        "jobengine.store.port",
+        *("jobengine.engine", "jobengine.listing", "jobengine.upkeep"),
+    ),
     # The engine by name only: the two would import each other.
     "jobengine.upkeep": (*CORE, "jobengine.store.port", "jobengine.engine"),
     "jobengine.doorbell": ("jobengine.errors",),
@@ -28,6 +43,8 @@ MAY_IMPORT = {
         "jobengine.api",
         "jobengine.store.port",
         "jobengine.engine",
+        "jobengine.listing",
+        "jobengine.admin",
         "jobengine.upkeep",
         "jobengine.doorbell",
         "jobengine.telemetry.metrics",
@@ -36,7 +53,9 @@ MAY_IMPORT = {
     ),
     "jobengine.build": tuple(
         f"jobengine.{room}"
-        for room in ("core", "errors", "store", "engine", "upkeep", "doorbell")
+        for room in (
+            *("core", "errors", "store", "engine", "admin", "upkeep", "doorbell"),
+        )
     ),
     "jobengine.testing": tuple(
         f"jobengine.{room}" for room in ("core", "errors", "store", "engine", "build")
@@ -63,7 +82,10 @@ COMMAND = tuple(f"jobengine.cli{part}" for part in ("", "_file", "_rewrite", "_t
 KEPT_TO = {
     "flask": ("jobengine.api", "jobengine.daemon"),
     "werkzeug": ("jobengine.api",),
-    "marshmallow": ("jobengine.api", "jobengine.daemon.schema"),
+    "marshmallow": (
+        *("jobengine.api", "jobengine.daemon.schema"),
+        "jobengine.daemon.values",
+    ),
     "cryptography": ("jobengine.store.sealer",),
     "gunicorn": ("jobengine.daemon",),
     "yaml": ("jobengine.daemon.strict_yaml", "jobengine.cli"),

@@ -248,7 +248,8 @@ def test_diff_of_two_files_tells_what_is_added_changed_and_lost(desk: Desk) -> N
         "~ queue mail: a job in progress may take 5 min, not 10 min",
         "- queue old: gone at once; its jobs: hidden, and DELETED after 60 min "
         "unless the name returns",
-        "~ every queue: the jobs of a removed queue are kept 60 min, not 1440 min",
+        "~ the jobs of a removed queue are kept 60 min, not 1440 min",
+        "~ in queues that callers make, a job in progress may take 5 min, not 10 min",
         "~ port: 7000, not 6010 (after a restart)",
         '~ server: "gthread", not "loop" (after a restart)',
         "~ limits.body_bytes: 2048, not 1048576",
@@ -341,9 +342,16 @@ def test_the_shipped_configuration_is_good_and_has_the_queue_of_the_tour(
 
     result = desk.run("config", "show", CONFIG_PATH=str(shipped))
 
-    assert yaml.safe_load(result.stdout)["queues"] == {
-        "test_queue_1": {"read": ["service1", "service2"], "write": ["service3"]}
-    }
+    queue = yaml.safe_load(result.stdout)["queues"]["test_queue_1"]
+    lists = {"read": ["service1", "service2"], "write": ["service3"]}
+    assert queue | lists == queue
+
+
+SHOWN = (
+    *("on_queue", "removed_keep", "strict_acl", "auth: {", "hosts: [", "limits"),
+    *("admins: [", "dynamic_queues: {", "dead_keep", "memory_bytes", "relay: {"),
+    "dialects: {",
+)
 
 
 def test_every_line_the_shipped_configuration_shows_as_a_comment_is_valid(
@@ -351,13 +359,43 @@ def test_every_line_the_shipped_configuration_shows_as_a_comment_is_valid(
 ) -> None:
     shipped = Path(__file__).parents[1] / "config.yml"
     lines = shipped.read_text().splitlines()
-    keys = ("on_queue", "removed_keep", "strict_acl", "auth: {", "hosts: [", "limits")
     for number, line in enumerate(lines):
-        if line.removeprefix("# ").startswith(keys):
+        if line.removeprefix("# ").startswith(SHOWN):
             lines[number] = line.removeprefix("# ")
     desk.config.write_text("\n".join(lines))
 
     result = desk.run("config", "check")
 
     assert result.exit_code == 0
-    assert sum(line.startswith(keys) for line in lines) == 6
+    assert sum(line.startswith(SHOWN) for line in lines) == len(SHOWN)
+
+
+def test_the_queue_that_the_shipped_configuration_shows_as_a_comment_is_valid(
+    desk: Desk,
+) -> None:
+    shipped = Path(__file__).parents[1] / "config.yml"
+    _, _, rest = shipped.read_text().partition("  # test_queue_2:\n")
+    shown, _, _ = rest.partition("\n\n")
+    keys = "\n".join(line.replace("  # ", "  ", 1) for line in shown.splitlines())
+    desk.config.write_text(f"queues:\n  test_queue_2:\n{keys}\n")
+
+    result = desk.run("config", "check")
+
+    assert result.exit_code == 0
+    assert "max_jobs" in keys
+
+
+def test_diff_tells_of_a_dialect_and_of_relay_by_key(desk: Desk) -> None:
+    new = desk.folder / "new.yml"
+    new.write_text(CONFIG + "relay: {service: shop}\ndialects: {v1_keys: false}\n")
+
+    there, back = (
+        desk.run("config", "diff", str(new)),
+        desk.run("config", "diff", str(desk.config), CONFIG_PATH=str(new)),
+    )
+
+    assert there.stdout.splitlines() == [
+        "~ dialects.v1_keys: false, not true (after a restart)",
+        '~ relay.service: "shop", not absent',
+    ]
+    assert '~ relay.service: absent, not "shop"' in back.stdout.splitlines()

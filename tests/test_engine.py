@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from jobengine.build import House
-from jobengine.core.access import Caller
+from jobengine.core.access import BROWSE, READ, WRITE, Caller
+from jobengine.core.backoff import AT_ONCE
 from jobengine.core.job import INSTANT_MAX, Change, Job, NewJob, State, Terms
 from jobengine.core.queues import QueueRules, Rulebook
-from jobengine.engine import LISTING_SLICE
 from jobengine.errors import (
     Forbidden,
     InvalidJob,
@@ -19,6 +19,7 @@ from jobengine.errors import (
     StaleLease,
     StoreFailed,
 )
+from jobengine.listing import SLICE as LISTING_SLICE
 from jobengine.testing import SimClock, SimDisk, memory_house, sim_house
 
 READER, WRITER, BOTH = Caller("reader"), Caller("writer"), Caller("both")
@@ -33,7 +34,7 @@ QUEUE = QueueRules(
 RULES = Rulebook({"q": QUEUE})
 JOB = NewJob(b"{}")
 ONCE = Terms(max_attempts=1)
-TWICE = Terms(max_attempts=2)
+TWICE = Terms(max_attempts=2, backoff=AT_ONCE)
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_without_rights_a_queue_cannot_be_told_from_a_missing_one(
 
 
 def test_the_rights_of_a_caller_can_be_asked_for(house: House) -> None:
-    assert len(house.engine.check(BOTH, "q")) == 2
+    assert house.engine.check(BOTH, "q") == {READ, WRITE, BROWSE}
     with pytest.raises(QueueNotFound):
         house.engine.check(STRANGER, "q")
 

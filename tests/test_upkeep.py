@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from jobengine.build import House
 from jobengine.core.access import Caller
+from jobengine.core.backoff import AT_ONCE
 from jobengine.core.job import Change, Job, NewJob, State, Terms
 from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
 from jobengine.errors import Forbidden, QueueNotFound
@@ -96,7 +97,7 @@ def test_a_lost_lease_fails_the_job_and_keeps_it_from_then_on(
 def test_a_lost_lease_with_attempts_left_queues_the_job_again(
     house: House, clock: SimClock
 ) -> None:
-    put(house)
+    put(house, terms=Terms(backoff=AT_ONCE))
     take(house)
     clock.advance(minutes=1)
 
@@ -296,6 +297,31 @@ def test_other_reloads_do_not_move_the_instant_of_a_removal(
     [later] = records(house)
     assert later.removed_at == record.removed_at
     assert later.due_at == record.removed_at + 2 * HOUR
+
+
+def test_what_is_due_to_be_deleted_stays_so_whatever_rule_is_new(
+    house: House, clock: SimClock
+) -> None:
+    put(house)
+    house.upkeep.reconfigure(WITHOUT)
+    clock.advance(ms=HOUR)
+
+    house.upkeep.reconfigure(replace(WITHOUT, removed_keep_ms=None))
+
+    assert all_swept(house) == {("q", "removed"): 1}
+
+
+def test_a_queue_whose_rules_are_new_rings_for_those_who_wait(house: House) -> None:
+    rung: list[str] = []
+    house.store.set_bell(rung.append)
+
+    house.upkeep.reconfigure(WITH)
+    assert rung == []
+    house.upkeep.reconfigure(
+        Rulebook({"q": QUEUE, "other": replace(OTHER, max_inprogress=3)})
+    )
+
+    assert rung == ["other"]
 
 
 def test_time_goes_on_for_the_jobs_of_a_removed_queue(

@@ -8,21 +8,27 @@ from time import perf_counter
 from uuid import uuid4
 
 from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import NotFound
 
 from jobengine._version import __version__
 from jobengine.api import problem
 from jobengine.api.carried import Carried, mount
-from jobengine.api.endpoint import Desk, House, Settings
+from jobengine.api.endpoint import Desk, House, Settings, spoken
 from jobengine.api.exchange import ALWAYS
 from jobengine.api.health import HEALTH, Status
 from jobengine.api.identity import Unauthenticated, check_same_site
 from jobengine.api.metrics import METRICS
+from jobengine.api.relay import RELAY
+from jobengine.api.relay_v2 import RELAY_V2
 from jobengine.api.v1 import V1
+from jobengine.api.v1_keys import V1_KEYS
 from jobengine.errors import Forbidden, QueueNotFound
 from jobengine.telemetry.metrics import Meter
 
 ENDPOINTS = {
-    row.name: row for dialect in (V1, HEALTH, METRICS) for row in dialect.endpoints
+    row.name: row
+    for dialect in (V1, V1_KEYS, RELAY, RELAY_V2, HEALTH, METRICS)
+    for row in dialect.endpoints
 }
 
 
@@ -42,7 +48,7 @@ def create_app(
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     desk = Desk(house, settings, status, meter or new_meter(lambda: 0))
     app.extensions["jobengine"] = desk
-    mount(app, desk, ENDPOINTS)
+    mount(app, desk, {row.name: row for row in spoken(ENDPOINTS.values(), settings)})
     app.before_request(_admit)
     app.after_request(_mark)
     app.register_error_handler(Exception, _refuse)
@@ -66,6 +72,11 @@ def _admit() -> None:
     row = ENDPOINTS.get(request.endpoint or "")
     if row is None or not row.dialect.open:
         check_same_site(Carried(_desk(), request))
+    try:
+        request.environ["PATH_INFO"].encode("latin-1").decode()
+    except UnicodeDecodeError:
+        # The framework would take it for another path, that says U+FFFD.
+        raise NotFound from None
 
 
 def _mark(response: Response) -> Response:

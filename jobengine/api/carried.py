@@ -4,14 +4,15 @@ Knows no endpoint. Any WSGI server with threads will do; under the event loop th
 environment says so, and nothing here blocks.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from jobengine.api import strict_json
 from jobengine.api.endpoint import Desk, Endpoint
 from jobengine.api.exchange import Reply, Sent
 from jobengine.api.forms import Form
@@ -72,11 +73,11 @@ class Carried:
     ) -> Any:
         """JSON where a type is named, D24."""
         first()
-        if not says_json(self):
-            raise WrongType(f"the body must be JSON: send Content-Type: {_JSON}")
-        members = strict_json.members(_read(self._request, self._desk))
-        then()
-        return form.load(members)
+        if says_json(self):
+            return form.read(_read(self._request, self._desk), then=then)
+        if form.optional and not _read(self._request, self._desk):
+            return form.read(b"", then=then)
+        raise WrongType(f"the body must be JSON: send Content-Type: {_JSON}")
 
 
 def says_json(sent: Sent) -> bool:
@@ -90,6 +91,7 @@ def says_json(sent: Sent) -> bool:
 
 def mount(app: Flask, desk: Desk, rows: dict[str, Endpoint]) -> None:
     """Make every row a rule of *app*."""
+    app.wsgi_app = _raw_path(app.wsgi_app)  # type: ignore[method-assign]
     for row in rows.values():
         app.add_url_rule(
             row.path.replace("{", "<").replace("}", ">"),
@@ -103,8 +105,51 @@ def mount(app: Flask, desk: Desk, rows: dict[str, Endpoint]) -> None:
             rule.methods.discard("HEAD")
 
 
+def _raw_path(app: Callable[..., Any]) -> Callable[..., Any]:
+    """The application, for which %2F in a path is no slash.
+
+    WSGI hands over a path that is decoded already; servers show the target as it was
+    sent, too. Here all of that is decoded but %2F, and %25 so that one can tell; the
+    view decodes those two in its variables.
+    """
+
+    def called(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        raw = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+        if raw is None or "%" in raw:
+            path = _kept_apart(environ["PATH_INFO"], raw or "")
+            environ = {**environ, "PATH_INFO": path}
+        return app(environ, start)
+
+    return called
+
+
+_LONE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CODED = re.compile(r"%(?=2[Ff]|25)")
+
+
+def _kept_apart(path: str, raw: str) -> str:
+    """*path* once more, from the target, with a / or % that parts nothing encoded."""
+    target = raw.partition("?")[0]
+    if _decoded(target) != path:
+        # It is unknown, or of a form that says more than a path.
+        return path.replace("%", "%25")
+    return _decoded(_CODED.sub("%25", _LONE.sub("%25", target)))
+
+
+def _decoded(target: str) -> str:
+    return unquote_to_bytes(target.encode("latin-1", "replace")).decode("latin-1")
+
+
+def _meant(variable: str) -> str:
+    """A variable of such a path, decoded to its end."""
+    if "%" not in variable:
+        return variable
+    return variable.replace("%2F", "/").replace("%2f", "/").replace("%25", "%")
+
+
 def _view(desk: Desk, row: Endpoint) -> Callable[..., Response]:
-    def view(**variables: str) -> Response:
+    def view(**coded: str) -> Response:
+        variables = {name: _meant(text) for name, text in coded.items()}
         # The request itself, not Flask's stand-in for the one of this thread.
         asked = Carried(desk, request._get_current_object())  # type: ignore[attr-defined]
         passage: Passage | None = request.environ.get(PASSAGE)

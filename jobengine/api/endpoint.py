@@ -4,12 +4,13 @@ A route is a function of the desk and what is asked, and has three acts: read, c
 write. All else that there is to know about it is data in its row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Protocol
 
+from jobengine.admin import Admin
 from jobengine.api.exchange import Reply
 from jobengine.api.forms import Form
 from jobengine.api.identity import Trust
@@ -32,6 +33,8 @@ class House(Protocol):
     @property
     def engine(self) -> Engine: ...
     @property
+    def admin(self) -> Admin: ...
+    @property
     def store(self) -> Store: ...
     @property
     def doorbell(self) -> Doorbell: ...
@@ -50,11 +53,24 @@ class Limits(Protocol):
     def waiters_per_service(self) -> int: ...
 
 
+class Relay(Protocol):
+    """What the relay dialect needs of the settings."""
+
+    @property
+    def service(self) -> str | None: ...
+    @property
+    def next_shape(self) -> str: ...
+
+
 class Settings(Trust, Protocol):
     """What the API needs of the settings."""
 
     @property
     def limits(self) -> Limits: ...
+    @property
+    def relay(self) -> Relay: ...
+    @property
+    def dialects(self) -> frozenset[str]: ...
 
 
 @dataclass(slots=True)
@@ -87,7 +103,11 @@ Route = Callable[..., Reply]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One row. `path` has its variables in braces; `statuses` are its own answers."""
+    """One row. `path` has its variables in braces; `statuses` are its own answers.
+
+    `one_time`: its query, or more than the end of its path, differs from each request
+    to the next. What `Asked.once` remembers knows no query then.
+    """
 
     name: str
     method: str
@@ -96,6 +116,7 @@ class Endpoint:
     statuses: tuple[int, ...]
     form: Form | None
     head: bool
+    one_time: bool
     dialect: "Dialect"
     route: Route
 
@@ -108,33 +129,57 @@ class Dialect:
     """Endpoints that belong together, and what refusals are on their wire.
 
     `open` endpoints answer anybody, web pages too: they show nothing of anybody's.
+    Those that are `always` there cannot be switched off; `switch` is the name by which
+    the others can, where it is not their own.
     """
 
     def __init__(
-        self, name: str, statuses: Statuses | None = None, *, open: bool = False
+        self,
+        name: str,
+        statuses: Statuses | None = None,
+        *,
+        open: bool = False,
+        always: bool = False,
+        switch: str | None = None,
     ) -> None:
         self.name = name
         self.statuses = statuses or {}
         self.open = open
+        self.switch = None if always else switch or name
         self.endpoints: list[Endpoint] = []
 
     def endpoint(
         self,
         method: str,
-        path: str,
-        *,
+        *paths: str,
         statuses: tuple[int, ...],
         lane: Lane = Lane.PLAIN,
         form: Form | None = None,
         head: bool = False,
+        one_time: bool = False,
     ) -> Callable[[Route], Route]:
-        """Enter the decorated route into the table. `head`: HEAD does it no harm."""
+        """Enter the decorated route into the table, a row for each of its paths.
+
+        `head`: HEAD does it no harm.
+        """
 
         def enter(route: Route) -> Route:
             name = f"{self.name}.{route.__name__}"
-            self.endpoints.append(
-                Endpoint(name, method, path, lane, statuses, form, head, self, route)
-            )
+            taken = sum(row.route is route for row in self.endpoints)
+            for number, path in enumerate(paths, taken):
+                self.endpoints.append(
+                    Endpoint(
+                        f"{name}:{number}" if number else name,
+                        *(method, path, lane, statuses, form, head, one_time),
+                        *(self, route),
+                    )
+                )
             return route
 
         return enter
+
+
+def spoken(rows: Iterable[Endpoint], settings: Settings) -> list[Endpoint]:
+    """The rows of the dialects that are not switched off."""
+    on = settings.dialects
+    return [r for r in rows if r.dialect.switch is None or r.dialect.switch in on]

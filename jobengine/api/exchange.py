@@ -55,7 +55,8 @@ class Asked(Sent, Protocol):
 
     def once(self, read: "Callable[[Any, Sent], T]") -> T:
         """What *read* makes of the desk and the head, which may be remembered for
-        equal heads: it must not depend on the VARYING headers."""
+        equal heads: it must not depend on the VARYING headers, nor on the query of an
+        endpoint that is `one_time`."""
 
     def body(
         self,

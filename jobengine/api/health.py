@@ -7,7 +7,7 @@ from jobengine._version import __version__
 from jobengine.api.endpoint import Desk, Dialect
 from jobengine.api.exchange import TEXT, Asked, Reply
 
-HEALTH = Dialect("health", open=True)
+HEALTH = Dialect("health", open=True, always=True)
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ def startupz(_desk: Desk, _asked: Asked) -> Reply:
 @HEALTH.endpoint("GET", "/readyz", statuses=(200, 503), head=True)
 def readyz(desk: Desk, asked: Asked) -> Reply:
     """Whether requests are taken; with `?verbose`, each check on a line."""
-    ready, checks = _checks(desk)
+    ready, checks = look(desk)
     lines = checks if "verbose" in parse_qs(asked.query, keep_blank_values=True) else []
     lines.append("ok" if ready else "not ready")
     return _text("\n".join(lines), 200 if ready else 503)
@@ -52,7 +52,7 @@ def version(_desk: Desk, _asked: Asked) -> Reply:
     return Reply(200, text.encode(), "application/json")
 
 
-def _checks(desk: Desk) -> tuple[bool, list[str]]:
+def look(desk: Desk) -> tuple[bool, list[str]]:
     """Whether the daemon is ready, and what each check found."""
     stored = desk.house.store.failure is None
     draining = desk.status.draining

@@ -11,10 +11,9 @@ from typing import Protocol
 
 from jobengine.api.exchange import Sent
 from jobengine.core.access import Caller
+from jobengine.core.queues import NAME
 from jobengine.errors import Refused
 
-# What config.yml takes as the name of a service or a queue, and so all that can match.
-_NAME = re.compile(r"(?! )[A-Za-z0-9_.:@ -]{1,255}(?<! )")
 _FORWARDED = ("Forwarded", "Via")
 
 
@@ -51,8 +50,8 @@ class Trust(Protocol):
     def hosts(self) -> tuple[str, ...]: ...
 
 
-def identify(request: Sent, trust: Trust) -> Caller:
-    """The service that sends the request.
+def identify(request: Sent, trust: Trust, *, default: str | None = None) -> Caller:
+    """The service that sends the request; *default* where it names none.
 
     Raises:
         Unauthenticated: X-Name alone does not count from where it comes.
@@ -61,7 +60,9 @@ def identify(request: Sent, trust: Trust) -> Caller:
     """
     if trust.auth_mode != "names":
         _check_local(request, trust)
-    return Caller(named(request, "X-Name"))
+    if default is None or request.header("X-Name") is not None:
+        default = named(request, "X-Name")
+    return Caller(default, local=is_local(request, trust))
 
 
 def named(request: Sent, header: str) -> str:
@@ -73,7 +74,7 @@ def named(request: Sent, header: str) -> str:
     name = request.header(header) or ""
     if not name:
         raise BadHeader(f"the header {header} is missing or empty")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise BadHeader(
             f"the header {header} must be one name of 1 to 255 characters of "
             "A-Z a-z 0-9 _ . : @ - and space, with no space at its ends"

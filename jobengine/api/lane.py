@@ -6,11 +6,12 @@ what the lane answers Flask would have answered too. Knows no socket.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from jobengine.api.carried import says_json
-from jobengine.api.endpoint import Desk, Endpoint, Lane
+from jobengine.api.endpoint import Desk, Endpoint, Lane, spoken
 from jobengine.api.exchange import VARYING, Reply, Sent
 from jobengine.api.forms import Doubt, Form
 from jobengine.api.identity import check_same_site
@@ -25,6 +26,7 @@ HEAD_BYTES_MAX = 2048
 
 # A variable of a path that needs no decoding.
 PLAIN = re.compile(rb"[0-9A-Za-z_-]{1,64}")
+NOTHING: dict[str, str] = {}
 
 
 class Head:
@@ -36,7 +38,7 @@ class Head:
 
     __slots__ = (
         *("apart", "close", "desk", "fields", "known", "length", "method", "peer"),
-        *("row", "settings", "tail_at", "tail_name", "target", "version"),
+        *("row", "settings", "tail_at", "tail_name", "target", "variables", "version"),
     )
 
     def __init__(
@@ -56,8 +58,10 @@ class Head:
         self.close = False  # the connection ends with the answer
         # What the lane has found out about it.
         self.row: Endpoint | None = None
-        self.tail_at = 0  # where the variable of its path begins, if it has one
+        # Where the variable begins that is the last part of its path, if one is.
+        self.tail_at = 0
         self.tail_name = ""
+        self.variables = NOTHING  # the others
         self.desk: Desk | None = None
         self.settings: object = None
         self.known: dict[Any, Any] = {}
@@ -112,13 +116,30 @@ class Incoming:
         known = self.head.known
         found: T | None = known.get(read)
         if found is None:
-            found = known[read] = read(self.head.desk, self)
+            row = self.head.row
+            sent: Sent = self
+            if row is not None and row.one_time:
+                sent = Fields(self)
+            found = known[read] = read(self.head.desk, sent)
         return found
 
     def body(self, form: Form, **_refusing: object) -> Any:
         if not self.once(_says_json):
             raise Doubt
         return form.glance(self.body_bytes)
+
+
+class Fields:
+    """The fields of a head whose query is not to be remembered. See exchange.Sent."""
+
+    def __init__(self, asked: Incoming) -> None:
+        self.peer = asked.peer
+        self.header = asked.header
+        self.header_names = asked.header_names
+
+    @property
+    def query(self) -> str:
+        raise AssertionError("what is remembered of these heads knows no query")
 
 
 class HotLane:
@@ -128,7 +149,7 @@ class HotLane:
         self._desk = desk
         self._settings = desk.settings
         self._heads: dict[tuple[object, ...], dict[Any, Any]] = {}
-        rows = list(rows)
+        rows = spoken(rows, desk.settings)
         # Where a whole path could be taken for one with a variable.
         self._shadowed = {
             f"{row.method} {_folder(row.path)}".encode()
@@ -145,14 +166,11 @@ class HotLane:
             for row in hot
             if "{" not in row.path
         }
-        self._tails = {
-            f"{row.method} {row.path.partition('{')[0]}".encode(): (
-                row,
-                row.path.partition("{")[2].rstrip("}"),
-            )
-            for row in hot
-            if "{" in row.path
-        }
+        self._patterns: dict[tuple[bytes, int], list[Pattern]] = defaultdict(list)
+        for row in hot:
+            if "{" in row.path:
+                key = row.method.encode(), row.path.count("/")
+                self._patterns[key].append(Pattern(row))
 
     def may_share(self, head: Head) -> bool:
         """Whether the head says the same with any other variable in its path."""
@@ -174,9 +192,10 @@ class HotLane:
             if row is None:
                 return None
             if not head.tail_at:
-                return row.route(desk, asked)
+                return row.route(desk, asked, **head.variables)
             tail = asked.tail or head.target[head.tail_at :]
-            return row.route(desk, asked, **{head.tail_name: tail.decode()})
+            found = {head.tail_name: tail.decode()}
+            return row.route(desk, asked, **found, **head.variables)
         except (JobEngineError, Doubt):
             return None
 
@@ -187,14 +206,22 @@ class HotLane:
             path = path.partition(b"?")[0]
         row = self._exact.get(b"%b %b" % (head.method, path))
         if row is None:
-            at = path.rfind(b"/") + 1
-            key = b"%b %b" % (head.method, path[:at])
-            row, head.tail_name = self._tails.get(key, (None, ""))
-            head.tail_at = at
-            # A query behind a variable is rare: Flask may read it.
-            if row is None or not PLAIN.fullmatch(head.target, at):
-                raise Doubt
+            row = self._match(head, path)
         self._recall(head, asked, row)
+
+    def _match(self, head: Head, path: bytes) -> Endpoint:
+        for pattern in self._patterns.get((head.method, path.count(b"/")), ()):
+            found = pattern.match(path)
+            if found is not None:
+                if pattern.ends:
+                    # A query behind a variable is rare: Flask may read it.
+                    if len(path) != len(head.target):
+                        raise Doubt
+                    head.tail_name = pattern.names[-1]
+                    head.tail_at = len(path) - len(found.pop(head.tail_name))
+                head.variables = found or NOTHING
+                return pattern.row
+        raise Doubt
 
     def _recall(self, head: Head, asked: Incoming, row: Endpoint) -> None:
         desk = head.desk = self._desk
@@ -204,7 +231,8 @@ class HotLane:
         head.settings = self._settings
         if head.apart and not head.apart.keys() <= VARYING:
             raise Doubt
-        key = (head.peer, asked.query if b"?" in head.target else "", *head.fields)
+        query = "" if row.one_time or b"?" not in head.target else asked.query
+        key = (head.peer, query, *head.fields)
         known = self._heads.get(key)
         if known is None:
             known = self._learn(head, key)
@@ -222,6 +250,29 @@ class HotLane:
         known: dict[Any, Any] = {}
         self._heads[key] = known
         return known
+
+
+class Pattern:
+    """A path with variables, as a row has it."""
+
+    def __init__(self, row: Endpoint) -> None:
+        self.row = row
+        parts = row.path.split("/")
+        self.names = [part[1:-1] for part in parts if part[:1] == "{"]
+        self.ends = parts[-1][:1] == "{"  # with a variable
+        self._regex = re.compile(
+            b"/".join(
+                b"(%b)" % PLAIN.pattern if part[:1] == "{" else re.escape(part).encode()
+                for part in parts
+            )
+        )
+
+    def match(self, path: bytes) -> dict[str, str] | None:
+        """The variables by name, where it is such a path and needs no decoding."""
+        found = self._regex.fullmatch(path)
+        if found is None:
+            return None
+        return dict(zip(self.names, map(bytes.decode, found.groups()), strict=True))
 
 
 def _folder(path: str) -> str:

@@ -8,6 +8,7 @@ import structlog
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
+from jobengine.api.forms import TooMany
 from jobengine.api.identity import BadHeader, CrossSite, Unauthenticated, WrongHost
 from jobengine.api.strict_json import NotJson
 from jobengine.errors import (
@@ -16,13 +17,18 @@ from jobengine.errors import (
     InvalidJob,
     JobEngineError,
     JobNotFound,
+    JobTooLarge,
+    MemoryFull,
     Overloaded,
+    QueueExists,
+    QueueFull,
     QueueNotFound,
     Refused,
     StaleLease,
     StoreFull,
     TransactionTooLarge,
     Unavailable,
+    WrongKey,
     WrongState,
 )
 
@@ -34,6 +40,7 @@ STATUS: Statuses = {
     BadHeader: 400,
     NotJson: 400,
     Unauthenticated: 401,
+    WrongKey: 401,
     CrossSite: 403,
     Forbidden: 403,
     QueueNotFound: 404,
@@ -41,11 +48,16 @@ STATUS: Statuses = {
     WrongState: 409,
     StaleLease: 409,
     DuplicateJob: 409,
+    QueueExists: 409,
+    JobTooLarge: 413,
+    TooMany: 413,
     TransactionTooLarge: 413,
     WrongHost: 421,
     Overloaded: 429,
+    QueueFull: 429,
     Unavailable: 503,
     StoreFull: 507,
+    MemoryFull: 507,
     JobEngineError: 500,
 }
 

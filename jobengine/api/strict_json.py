@@ -17,9 +17,12 @@ DEPTH_MAX = 64
 # Strings are matched only to be stepped over. Possessive, so that no body, however
 # crooked, is looked at twice; the closing quote may be missing for the same reason.
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)
+_SPACE = b" \t\r\n"
 _DEEPER, _BACK = frozenset({b"[", b"{"}), frozenset({b"]", b"}"})
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class NotJson(Refused):
@@ -37,7 +40,8 @@ def members(body: bytes) -> dict[str, bytes]:
         NotJson: the body is anything else, or goes deeper than DEPTH_MAX.
     """
     _check_utf8(body)
-    commas = _measure(body)
+    deepest, commas = _measure(body)
+    _check_depth(deepest, DEPTH_MAX)
     try:
         found = _decode(body)
     except msgspec.DecodeError as error:
@@ -45,6 +49,36 @@ def members(body: bytes) -> dict[str, bytes]:
     if found and len(found) != commas + 1:
         raise NotJson("the body has a key twice")
     return {key: bytes(value) for key, value in found.items()}
+
+
+def elements(body: bytes) -> list[bytes]:
+    """The elements of the one JSON array in *body*, each byte for byte as sent.
+
+    Raises:
+        NotJson: the body is anything else, or goes deeper than DEPTH_MAX and one more.
+    """
+    _check_utf8(body)
+    _check_depth(depth(body), DEPTH_MAX + 1)
+    try:
+        return [bytes(each) for each in _decode_array(body)]
+    except msgspec.DecodeError as error:
+        raise NotJson(f"the body must be one JSON array: {error}") from None
+
+
+def whole(body: bytes) -> bytes:
+    """The one JSON value that *body* is, as sent, without space around it.
+
+    Raises:
+        NotJson: the body is anything else, or goes deeper than DEPTH_MAX.
+    """
+    _check_utf8(body)
+    # As many brackets as levels: most have fewer, and counting takes no time.
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
+        _check_depth(depth(body), DEPTH_MAX)
+    try:
+        return bytes(_decode_raw(body)).strip(_SPACE)
+    except msgspec.DecodeError as error:
+        raise NotJson(f"the body must be one JSON value: {error}") from None
 
 
 def value(text: bytes) -> object:
@@ -67,21 +101,25 @@ def _check_utf8(body: bytes) -> None:
         raise NotJson(f"the body is not UTF-8 (byte {error.start})") from None
 
 
-def _measure(body: bytes) -> int:
-    """How many commas part the members of the outermost value.
+def depth(text: bytes) -> int:
+    """How deep it is nested. Asked before it is parsed: the parser recurses."""
+    return _measure(text)[0]
 
-    Raises:
-        NotJson: the body goes deeper than DEPTH_MAX. Asked before it is parsed: the
-            parser recurses.
-    """
-    depth = commas = 0
-    for token in _TOKENS.findall(body):
+
+def _check_depth(found: int, most: int) -> None:
+    if found > most:
+        raise NotJson(f"the body is nested deeper than {most}")
+
+
+def _measure(text: bytes) -> tuple[int, int]:
+    """How deep it is nested, and the commas between the parts of the whole."""
+    deepest = level = commas = 0
+    for token in _TOKENS.findall(text):
         if token in _DEEPER:
-            depth += 1
-            if depth > DEPTH_MAX:
-                raise NotJson(f"the body is nested deeper than {DEPTH_MAX}")
+            level += 1
+            deepest = max(deepest, level)
         elif token in _BACK:
-            depth -= 1
-        elif depth == 1 and token == b",":
+            level -= 1
+        elif level == 1 and token == b",":
             commas += 1
-    return commas
+    return deepest, commas

@@ -17,10 +17,11 @@ from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Reply, Sent, Wait
 from jobengine.api.forms import Form, Payload
 from jobengine.api.identity import BadHeader, identify, named
 from jobengine.api.paced import paced
+from jobengine.api.query import BadQuery, preferred_wait
 from jobengine.core.access import Caller
 from jobengine.core.job import INPROGRESS, Change, Job, NewJob, State, Terms
 from jobengine.engine import Receipt
-from jobengine.errors import Overloaded, Refused
+from jobengine.errors import Overloaded
 
 V1 = Dialect("v1")
 
@@ -45,12 +46,6 @@ _LAST_MS = 999
 _CHUNK_BYTES = 64 << 10
 
 Slices = Iterable[list[tuple[int, Job]]]
-
-
-class BadQuery(Refused):
-    """What follows the question mark says nothing that can be used."""
-
-    code = "bad_query"
 
 
 class NewBody(Schema):
@@ -213,9 +208,6 @@ def read_next(desk: Desk, sent: Sent) -> tuple[Head, int]:
     return read_head(desk, sent), _wait_seconds(desk, sent)
 
 
-_PREFER_WAIT = re.compile(
-    r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
-)
 _QUERY_WAIT = re.compile(r"(?:^|&)wait=([^&]*)")
 
 
@@ -227,8 +219,7 @@ def _wait_seconds(desk: Desk, sent: Sent) -> int:
         if not re.fullmatch("[0-9]{1,9}", found[1]):
             raise BadQuery("?wait= must be a number of whole seconds")
         return min(int(found[1]), most)
-    found = _PREFER_WAIT.search(sent.header("Prefer") or "")
-    return min(int(found[1]), most) if found else 0
+    return min(preferred_wait(sent), most)
 
 
 def _filter(sent: Sent) -> frozenset[str]:

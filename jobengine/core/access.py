@@ -1,17 +1,25 @@
 """Who may do what to which queue. Deny by default."""
 
+import hashlib
+import hmac
 from enum import IntEnum
 
 from msgspec import Struct
 
 from jobengine.core.job import Job
-from jobengine.core.queues import QueueRules
+from jobengine.core.queues import MadeQueue, QueueRules, Rulebook
 
 
 class Caller(Struct, frozen=True):
-    """Who is asking: the service name, as api/identity.py has proved it."""
+    """Who is asking: the service name, as api/identity.py has proved it.
+
+    `local`: over loopback or a Unix socket, without a proxy. `key_of` is the queue
+    whose access key it has shown.
+    """
 
     name: str
+    local: bool = False
+    key_of: str | None = None
 
 
 class Right(IntEnum):
@@ -19,30 +27,77 @@ class Right(IntEnum):
 
     READ = 1
     WRITE = 2
+    BROWSE = 3  # see its jobs and counts, not their payloads
+    MANAGE = 4  # pause, replay, purge
 
-
-# By (may read, may write).
-_HELD: dict[tuple[bool, bool], frozenset[Right]] = {
-    (False, False): frozenset(),
-    (True, False): frozenset({Right.READ}),
-    (False, True): frozenset({Right.WRITE}),
-    (True, True): frozenset(Right),
-}
 
 # By name: a member looked up in its class costs more than the rule itself.
-READ, WRITE = Right
+READ, WRITE, BROWSE, MANAGE = Right
+
+# By (may read, may write). Who reads sees all there is to see.
+_HELD: dict[tuple[bool, bool], frozenset[Right]] = {
+    (False, False): frozenset(),
+    (True, False): frozenset({READ, BROWSE}),
+    (False, True): frozenset({WRITE}),
+    (True, True): frozenset({READ, WRITE, BROWSE}),
+}
+_BY_KEY = _HELD[True, True]
+ALL = frozenset(Right)
+
+
+def by_key(queue: str) -> Caller:
+    """Whoever has shown the access key of *queue*. No service can have such a name."""
+    return Caller(f"#{queue}", key_of=queue)
 
 
 def allows(caller: Caller, rules: QueueRules, right: Right) -> bool:
-    """Whether the caller has this right on the queue."""
-    return caller.name in (rules.write if right is WRITE else rules.read)
+    """Whether the queue's lists give the caller this right; administrators apart."""
+    if caller.key_of is None:
+        if right is READ and caller.name in rules.read:
+            return True
+        if right is WRITE and caller.name in rules.write:
+            return True
+    return right in rights(caller, rules)
 
 
 def rights(caller: Caller, rules: QueueRules) -> frozenset[Right]:
     """The caller's rights on the queue; none means it must not learn it exists."""
-    return _HELD[caller.name in rules.read, caller.name in rules.write]
+    name = caller.name
+    held = _HELD[name in rules.read, name in rules.write]
+    if name in rules.manage:
+        held |= {BROWSE, MANAGE}
+    if name in rules.browse:
+        held |= {BROWSE}
+    if caller.key_of is not None:
+        # An access key opens its own queue, and the name beside it opens nothing.
+        return _BY_KEY if caller.key_of == rules.name else frozenset()
+    return held
+
+
+def administers(caller: Caller, rules: Rulebook) -> bool:
+    """Whether the caller may do anything to any queue: an admin that is close by."""
+    # A name alone proves nothing to somebody far away.
+    return caller.local and caller.key_of is None and caller.name in rules.admins
 
 
 def holds(caller: Caller, job: Job) -> bool:
     """Whether the caller has the job in progress. Replicas of one service are one."""
     return job.lease is not None and job.lease.holder == caller.name
+
+
+def digest(access_key: str, salt: str) -> bytes:
+    """What is kept of an access key.
+
+    Fast on purpose: it is asked for with every request, and what is kept lies in an
+    encrypted file.
+    """
+    return hashlib.blake2b(
+        access_key.encode(), digest_size=32, key=salt.encode()
+    ).digest()
+
+
+def opens(access_key: str, made: MadeQueue | None) -> bool:
+    """Whether this is the access key of the queue."""
+    if made is None or made.salt is None or made.digest is None:
+        return False
+    return hmac.compare_digest(digest(access_key, made.salt), made.digest)

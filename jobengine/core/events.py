@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 from jobengine.core.job import Job
 from jobengine.core.lifecycle import due_at
-from jobengine.core.queues import RemovedQueue
+from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
 
-Row: TypeAlias = Job | RemovedQueue
+Row: TypeAlias = Job | RemovedQueue | PausedQueue | MadeQueue
 Change: TypeAlias = tuple[Row | None, Row | None]
 Changes: TypeAlias = Sequence[Change]
 
@@ -29,6 +29,8 @@ class Event(IntEnum):
     CANCELLED = auto()
     RELEASED = auto()  # given back, without using an attempt
     RETRIED = auto()  # an attempt failed, and there is another
+    RESCHEDULED = auto()  # its holder put it off: the run does not count
+    OVERWRITTEN = auto()  # a new job of its unique key took its place
     LOST_RETRIED = auto()  # the lease ran out, and there is another attempt
     LOST_FAILED = auto()  # the lease ran out, and there is none
     EXPIRED = auto()  # nobody claimed it in time
@@ -49,7 +51,7 @@ def event_of(old: Row | None, new: Row | None, now: int) -> Event | None:
         return _ENQUEUED
     lease = old.lease
     if lease is None:
-        return _UNHELD[old.state][new.state]
+        return _UNHELD[old.state][new.state] or _changed(old, new)
     # A holder's own change always comes while its lease runs: else time came first.
     if lease.until <= new.updated_at:
         return _LOST[new.state]
@@ -81,8 +83,7 @@ def _gone(old: Job, now: int) -> Event:
 def _kept_or_returned(old: Job, new: Job) -> Event:
     """What became of a held job that is not finished."""
     if new.lease is None:
-        # A release takes the attempt back, and so does a writer who starts it anew.
-        return _RETRIED if new.attempt == old.attempt else _RELEASED
+        return _returned(old, new)
     assert old.lease is not None
     same = (
         old.lease.token == new.lease.token
@@ -93,17 +94,39 @@ def _kept_or_returned(old: Job, new: Job) -> Event:
     return _BEAT if same else _UPDATED
 
 
+def _returned(old: Job, new: Job) -> Event:
+    """What became of a held job that is queued again."""
+    if new.keys is not old.keys:
+        return _OVERWRITTEN
+    if new.attempt == old.attempt:
+        return _RETRIED
+    # A release takes the attempt back, and so does a writer who starts it anew.
+    moved = new.run_at != old.run_at or new.terms is not old.terms
+    return _RESCHEDULED if moved or _put_off(new) > _put_off(old) else _RELEASED
+
+
+def _put_off(job: Job) -> int:
+    return 0 if job.past is None else job.past.rescheduled
+
+
+def _changed(old: Job, new: Job) -> Event:
+    """What became of a job that was queued and still is."""
+    # Keys are what its maker calls a job: no verb but a new job changes them.
+    return _UPDATED if new.keys is old.keys else _OVERWRITTEN
+
+
 # Members looked up in their class would cost more than all else here.
 _ENQUEUED, _CLAIMED, _BEAT = Event.ENQUEUED, Event.CLAIMED, Event.BEAT
 _RELEASED, _RETRIED, _UPDATED = Event.RELEASED, Event.RETRIED, Event.UPDATED
 _REVIVED, _DELETED = Event.REVIVED, Event.DELETED
+_RESCHEDULED, _OVERWRITTEN = Event.RESCHEDULED, Event.OVERWRITTEN
 _FINISHED = (Event.COMPLETED, Event.FAILED, Event.CANCELLED)
 
 # The tables are lists by state: it is a small number, and nothing is looked up quicker.
-# Of jobs that nobody held, by the old and the new state. One in progress always has a
-# holder: it is here for its place in the list.
-_FROM_QUEUED = [_UPDATED, _CLAIMED, *_FINISHED]
-_FROM_FINISHED = [_REVIVED, _REVIVED, *[_UPDATED] * 3]
+# Of jobs that nobody held, by the old and the new state; None: they do not say. One in
+# progress always has a holder: it is here for its place in the list.
+_FROM_QUEUED: list[Event | None] = [None, _CLAIMED, *_FINISHED]
+_FROM_FINISHED: list[Event | None] = [_REVIVED, _REVIVED, *[_UPDATED] * 3]
 _UNHELD = [_FROM_QUEUED, _FROM_QUEUED, *[_FROM_FINISHED] * 3]
 
 # Of jobs that somebody held, by the new state; None: the state alone does not say.

@@ -1,6 +1,6 @@
 """What verbs and time make of a job. Pure: values in, values out.
 
-`BECOMES` rules the verbs of whoever holds a job. `update` is a writer's override, any
+`BECOMES` rules the verbs. `update` is a writer's override, any
 state to any state (JE1-S1), and goes through `enter`. `tick` is what time alone does,
 and `due_at` the instant at which it next does anything.
 """
@@ -10,64 +10,131 @@ from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from jobengine.core import backoff
 from jobengine.core.job import (
+    CANCELLED,
+    COMPLETE,
+    FAILED,
     FINISHED,
+    INPROGRESS,
     INSTANT_MAX,
+    OWN,
+    QUEUED,
+    RUNS_KEPT,
     Change,
     Job,
+    Keys,
     Lease,
     NewJob,
+    Past,
+    Renewal,
+    Run,
     State,
+    Terms,
+    instant_faults,
+    progress_faults,
 )
 from jobengine.core.queues import QueueRules
 from jobengine.errors import InvalidJob, WrongState
 
 
 class Verb(IntEnum):
-    """What a worker does with a job."""
+    """What is done with a job: by its worker, and by a writer the last three."""
 
     CLAIM = auto()
     BEAT = auto()
     COMPLETE = auto()
     FAIL = auto()
     RELEASE = auto()
+    RESCHEDULE = auto()
+    OVERWRITE = auto()
+    CANCEL = auto()
+    RETRY = auto()
 
 
+# From which state which verb leads where. FAIL leads back to QUEUED while there are
+# attempts left, and RESCHEDULE to FAILED when it was one too many.
 BECOMES = {
-    (State.QUEUED, Verb.CLAIM): State.INPROGRESS,
-    (State.INPROGRESS, Verb.BEAT): State.INPROGRESS,
-    (State.INPROGRESS, Verb.COMPLETE): State.COMPLETE,
-    (State.INPROGRESS, Verb.FAIL): State.FAILED,
-    (State.INPROGRESS, Verb.RELEASE): State.QUEUED,
+    (QUEUED, Verb.CLAIM): INPROGRESS,
+    (INPROGRESS, Verb.BEAT): INPROGRESS,
+    (INPROGRESS, Verb.COMPLETE): COMPLETE,
+    (INPROGRESS, Verb.FAIL): FAILED,
+    (INPROGRESS, Verb.RELEASE): QUEUED,
+    (INPROGRESS, Verb.RESCHEDULE): QUEUED,
+    (QUEUED, Verb.OVERWRITE): QUEUED,
+    (INPROGRESS, Verb.OVERWRITE): QUEUED,
+    (QUEUED, Verb.CANCEL): CANCELLED,
+    (INPROGRESS, Verb.CANCEL): CANCELLED,
+    (FAILED, Verb.RETRY): QUEUED,
+    (CANCELLED, Verb.RETRY): QUEUED,
 }
 
 # Why a failed job failed. A dead letter is a failed job with a reason.
 LEASE_LOST = "lease_lost"
 ATTEMPTS = "attempts"
+POISON = "poison"
+# What a worker may say of a run: the last two leave no other attempt.
+CRITICAL = "critical"
+UNPROCESSABLE = "unprocessable"
+FAILURES = (ATTEMPTS, CRITICAL, UNPROCESSABLE)
+
+# How often a run may be put off without counting: then nobody wants it (SQ-R9).
+RESCHEDULES_MAX = 100
+
+# Enough of an error to know it again; it stands in every row of the job.
+ERROR_CHARS_MAX = 1000
 
 
 def create(new: NewJob, *, uid: str, queue: str, seq: int, now: int) -> Job:
     """The queued job that *new* asks for.
 
     Raises:
-        InvalidJob: it would expire after the year 9999.
+        InvalidJob: it would begin or expire after the year 9999.
     """
-    expires_at = None if new.valid_for_ms is None else now + new.valid_for_ms
-    if expires_at is not None and expires_at > INSTANT_MAX:
-        raise InvalidJob(("valid_for", "must end before the year 10000"))
+    run_at, expires_at = _times(new, now)
+    keys = new.unique_key is not None or new.fingerprint is not None
     return Job(
         uid,
         queue,
         seq,
         new.priority,
-        State.QUEUED,
+        QUEUED,
         new.content,
         now,
         now,
-        now,
+        run_at,
         expires_at,
         0,
         new.terms,
+        None,
+        None,
+        None,
+        None,
+        Keys(new.unique_key, new.fingerprint) if keys else None,
+        new.progress,
+    )
+
+
+def overwrite(job: Job, new: NewJob, *, now: int) -> Job:
+    """The same job as if it had been made by *new*: whoever holds it loses it.
+
+    Raises:
+        WrongState: it is finished.
+        InvalidJob: it would begin or expire after the year 9999.
+    """
+    _may(job, Verb.OVERWRITE)
+    run_at, expires_at = _times(new, now)
+    return replace(
+        _requeued(job, now, attempt=0),
+        priority=new.priority,
+        content=new.content,
+        run_at=run_at,
+        expires_at=expires_at,
+        # What the file has of a job it keeps.
+        terms=_durable(new.terms, job.terms.durable or new.terms.durable),
+        keys=Keys(new.unique_key, new.fingerprint),
+        progress=new.progress,
+        past=None,
     )
 
 
@@ -80,20 +147,28 @@ def claim(job: Job, *, now: int, token: str, holder: str, rules: QueueRules) -> 
     _may(job, Verb.CLAIM)
     return replace(
         job,
-        state=State.INPROGRESS,
+        state=INPROGRESS,
         attempt=job.attempt + 1,
         lease=Lease(token, holder, now + _lease_ms(job, rules), now),
         updated_at=now,
     )
 
 
-def beat(job: Job, *, now: int, rules: QueueRules) -> Job:
-    """The holder is alive: its lease starts over.
+def beat(
+    job: Job, *, now: int, rules: QueueRules, progress: bytes | None = None
+) -> Job:
+    """The holder is alive: its lease starts over. *progress*, where given, is how far
+    it has come; JSON's null forgets that (D5).
 
     Raises:
         WrongState: nobody holds it.
+        InvalidJob: it has come too far to tell.
     """
     _may(job, Verb.BEAT)
+    if progress is not None:
+        if faults := progress_faults(progress):
+            raise InvalidJob(*faults)
+        job = replace(job, progress=None if progress == b"null" else progress)
     return _refreshed(replace(job, updated_at=now), now, rules)
 
 
@@ -104,17 +179,34 @@ def complete(job: Job, *, now: int, rules: QueueRules) -> Job:
         WrongState: nobody holds it.
     """
     _may(job, Verb.COMPLETE)
-    return _finished(job, State.COMPLETE, now, rules)
+    return _finished(job, COMPLETE, now, rules)
 
 
-def fail(job: Job, *, now: int, rules: QueueRules) -> Job:
+def fail(
+    job: Job,
+    *,
+    now: int,
+    rules: QueueRules,
+    reason: str = ATTEMPTS,
+    error: str | None = None,
+    retry_at: int | None = None,
+) -> Job:
     """The holder could not do the work: another attempt, or failed for good.
+
+    The next attempt waits until *retry_at*, where that is given, or backs off.
 
     Raises:
         WrongState: nobody holds it.
+        InvalidJob: *retry_at* is no instant.
     """
     _may(job, Verb.FAIL)
-    return _retried_or_failed(job, ATTEMPTS, now, rules)
+    if faults := instant_faults("retry_at", retry_at):
+        raise InvalidJob(*faults)
+    # A worker that can tell what went wrong has not crashed: the row of crashes ends.
+    job = replace(job, past=_remember(job, reason, now, error, lost=0))
+    if reason != ATTEMPTS or not _may_run_again(job, rules):
+        return _finished(job, FAILED, now, rules, reason)
+    return _backed_off(job, now, rules, retry_at)
 
 
 def release(job: Job, *, now: int, rules: QueueRules) -> Job:  # noqa: ARG001 a row of SETTLE
@@ -127,6 +219,73 @@ def release(job: Job, *, now: int, rules: QueueRules) -> Job:  # noqa: ARG001 a 
     return _requeued(job, now, attempt=job.attempt - 1)
 
 
+def reschedule(job: Job, renewal: Renewal, *, now: int, rules: QueueRules) -> Job:
+    """The holder wants it to be run again, later or otherwise.
+
+    With new terms it starts anew (RL-7). Without, the run does not count, it waits no
+    less than it would after a failure (SQ-R4), and the RESCHEDULES_MAXth time it is
+    poison (SQ-R9).
+
+    Raises:
+        WrongState: nobody holds it.
+    """
+    _may(job, Verb.RESCHEDULE)
+    run_at = now if renewal.run_at is None else renewal.run_at
+    content = job.content if renewal.content is None else renewal.content
+    if renewal.terms is not None:
+        return replace(
+            _requeued(job, now, attempt=0),
+            run_at=run_at,
+            content=content,
+            progress=renewal.progress,
+            terms=_durable(renewal.terms, job.terms.durable),
+            past=None,
+        )
+    past = job.past or Past()
+    past = replace(past, rescheduled=past.rescheduled + 1, lost=0)
+    wait = _delay_ms(job, rules)
+    job = replace(
+        job,
+        past=past,
+        content=content,
+        progress=_or(renewal.progress, job.progress),
+        run_at=max(run_at, min(now + wait, INSTANT_MAX)) if wait else run_at,
+    )
+    if past.rescheduled >= RESCHEDULES_MAX and _poison_after(job, rules) is not None:
+        return _finished(job, FAILED, now, rules, POISON)
+    return _requeued(job, now, attempt=job.attempt - 1)
+
+
+def cancel(job: Job, *, now: int, rules: QueueRules) -> Job:
+    """Nobody is to do the work any more. Who is at it learns so when it next reports.
+
+    Raises:
+        WrongState: it is finished.
+    """
+    _may(job, Verb.CANCEL)
+    return _finished(job, CANCELLED, now, rules)
+
+
+def retry(job: Job, *, now: int, rules: QueueRules) -> Job:  # noqa: ARG001 as all verbs
+    """A dead letter, or a cancelled job, starts from nothing; its past is remembered.
+
+    Where it would have expired by now, its time starts over.
+
+    Raises:
+        WrongState: it is neither.
+    """
+    _may(job, Verb.RETRY)
+    expires_at = job.expires_at
+    if expires_at is not None and expires_at <= now:
+        expires_at = min(now + max(expires_at - job.created_at, 1), INSTANT_MAX)
+    return replace(
+        _requeued(job, now, attempt=0),
+        expires_at=expires_at,
+        run_at=min(job.run_at, now),
+        past=_forgiven(job.past),
+    )
+
+
 class Settle(Protocol):
     """A verb of whoever holds a job."""
 
@@ -135,10 +294,10 @@ class Settle(Protocol):
 
 # What a holder's bare status means, by the state it names.
 SETTLE: dict[State, Settle] = {
-    State.INPROGRESS: beat,
-    State.COMPLETE: complete,
-    State.FAILED: fail,
-    State.QUEUED: release,
+    INPROGRESS: beat,
+    COMPLETE: complete,
+    FAILED: fail,
+    QUEUED: release,
 }
 
 
@@ -170,9 +329,10 @@ def enter(
     """Put the job into *state* whatever it was: the one place where that is allowed.
 
     In progress, *holder* has it under a new lease; queued, it starts from nothing;
-    finished, its keep begins. Its attempts are counted anew.
+    finished, its keep begins. Its attempts are counted anew, and what went wrong.
     """
-    if state is State.QUEUED:
+    job = replace(job, past=_forgiven(job.past))
+    if state is QUEUED:
         return _requeued(job, now, attempt=0)
     if state in FINISHED:
         return _finished(job, state, now, rules)
@@ -187,16 +347,16 @@ def tick(job: Job, *, now: int, rules: QueueRules) -> Job | None:
     a failed job (JE1-T3), a finished job is gone when its keep ends (JE1-T4).
     """
     while (due := due_at(job)) is not None and due <= now:
-        if job.state is not State.INPROGRESS:
+        if job.state is not INPROGRESS:
             return None
         # What a lost lease leaves may itself be past its expiry, or not be kept at all.
-        job = _retried_or_failed(job, LEASE_LOST, now, rules)
+        job = _lost(job, now, rules)
     return job
 
 
 def due_at(job: Job) -> int | None:
     """The next instant at which time alone changes the job; None: never."""
-    if job.state is State.QUEUED:
+    if job.state is QUEUED:
         return job.expires_at
     if job.lease is not None:
         return job.lease.until
@@ -222,7 +382,10 @@ def _lease_ms(job: Job, rules: QueueRules) -> int:
     return _or(job.terms.lease_ms, rules.lease_ms)
 
 
-def _keep_ms(job: Job, rules: QueueRules) -> int:
+def _keep_ms(job: Job, state: State, rules: QueueRules) -> int:
+    dead = job.terms.dead_keep_ms
+    if state is FAILED and dead is not None:
+        return rules.dead_keep_ms if dead == OWN else dead
     return _or(job.terms.keep_ms, rules.keep_ms)
 
 
@@ -232,7 +395,7 @@ def _refreshed(job: Job, now: int, rules: QueueRules) -> Job:
         lease = replace(job.lease, until=now + _lease_ms(job, rules))
         return replace(job, lease=lease)
     if job.state in FINISHED:
-        return replace(job, keep_until=now + _keep_ms(job, rules))
+        return replace(job, keep_until=now + _keep_ms(job, job.state, rules))
     return job
 
 
@@ -240,7 +403,7 @@ def _requeued(job: Job, now: int, *, attempt: int) -> Job:
     """Queued again: run_at and seq stay, so it returns to its old place (D20)."""
     return replace(
         job,
-        state=State.QUEUED,
+        state=QUEUED,
         attempt=attempt,
         lease=None,
         finished_at=None,
@@ -259,14 +422,79 @@ def _finished(
         state=state,
         lease=None,
         finished_at=now,
-        keep_until=now + _keep_ms(job, rules),
+        keep_until=now + _keep_ms(job, state, rules),
         reason=reason,
         updated_at=now,
     )
 
 
-def _retried_or_failed(job: Job, reason: str, now: int, rules: QueueRules) -> Job:
-    limit = job.terms.max_attempts
-    if limit is None or job.attempt < limit:
-        return _requeued(job, now, attempt=job.attempt)
-    return _finished(job, State.FAILED, now, rules, reason)
+def _lost(job: Job, now: int, rules: QueueRules) -> Job:
+    """The lease ran out: another attempt, or failed for good."""
+    lost = 1 + (job.past.lost if job.past else 0)
+    again, limit = _may_run_again(job, rules), _poison_after(job, rules)
+    poison = again and limit is not None and lost >= limit
+    reason = POISON if poison else LEASE_LOST
+    job = replace(job, past=_remember(job, reason, now, None, lost=lost))
+    if poison or not again:
+        return _finished(job, FAILED, now, rules, reason)
+    return _backed_off(job, now, rules)
+
+
+def _may_run_again(job: Job, rules: QueueRules) -> bool:
+    limit = _own(job.terms.max_attempts, rules.max_attempts)
+    return limit is None or job.attempt < limit
+
+
+def _poison_after(job: Job, rules: QueueRules) -> int | None:
+    return _own(job.terms.poison_after, rules.poison_after)
+
+
+def _own(term: int | None, rule: int | None) -> int | None:
+    return rule if term == OWN else term
+
+
+def _backed_off(
+    job: Job, now: int, rules: QueueRules, retry_at: int | None = None
+) -> Job:
+    """Queued again after its wait; where there is none, in its old place (RL-9)."""
+    if retry_at is None and (wait := _delay_ms(job, rules)):
+        retry_at = min(now + wait, INSTANT_MAX)
+    again = _requeued(job, now, attempt=job.attempt)
+    return again if retry_at is None else replace(again, run_at=retry_at)
+
+
+def _delay_ms(job: Job, rules: QueueRules) -> int:
+    how = _or(job.terms.backoff, rules.backoff)
+    return backoff.delay_ms(how, uid=job.uid, attempt=job.attempt)
+
+
+def _remember(
+    job: Job, outcome: str, now: int, error: str | None, *, lost: int
+) -> Past:
+    assert job.lease is not None
+    # Half of a surrogate pair is text to some workers; the file cannot hold it.
+    told = error and error[:ERROR_CHARS_MAX].encode(errors="replace").decode()
+    run = Run(job.attempt, job.lease.since, now, outcome, told)
+    past = job.past or Past()
+    return replace(past, lost=lost, runs=(*past.runs, run)[-RUNS_KEPT:])
+
+
+def _forgiven(past: Past | None) -> Past | None:
+    return past and replace(past, lost=0, rescheduled=0)
+
+
+def _durable(terms: Terms, durable: bool) -> Terms:
+    return terms if terms.durable == durable else replace(terms, durable=durable)
+
+
+def _times(new: NewJob, now: int) -> tuple[int, int | None]:
+    """When it may run and when it expires."""
+    run_at = now + (new.delay_ms or 0) if new.run_at is None else new.run_at
+    expires_at = new.expires_at
+    if new.valid_for_ms is not None:
+        expires_at = now + new.valid_for_ms
+    if run_at > INSTANT_MAX:
+        raise InvalidJob(("delay", "must end before the year 10000"))
+    if expires_at is not None and expires_at > INSTANT_MAX:
+        raise InvalidJob(("valid_for", "must end before the year 10000"))
+    return run_at, expires_at

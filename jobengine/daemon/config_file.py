@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jobengine.core.queues import NAME
 from jobengine.daemon import schema, strict_yaml
 from jobengine.daemon.strict_yaml import quoted
 from jobengine.errors import ConfigError
@@ -48,7 +49,7 @@ def check(path: Path, data: bytes) -> tuple[dict[str, Any], list[str]]:
 
 def _at(where: strict_yaml.Path) -> str:
     steps = [
-        each if isinstance(each, int) or schema.NAME.fullmatch(each) else quoted(each)
+        each if isinstance(each, int) or NAME.fullmatch(each) else quoted(each)
         for each in where
     ]
     return ".".join(map(str, steps)) + ": " if steps else ""

@@ -41,7 +41,8 @@ class Heads:
     def remember(self, data: bytes, asked: Incoming) -> None:
         """Keep the head of *asked*, which is all of *data*, if it may come again."""
         head = asked.head
-        if head.row is None or head.close or head.apart.keys() - _LENGTH:
+        row = head.row
+        if row is None or row.one_time or head.close or head.apart.keys() - _LENGTH:
             return
         end = len(data) - len(asked.body_bytes)
         if end > HEAD_BYTES_MAX or data.find(b"\r\n\r\n") + 4 != end:

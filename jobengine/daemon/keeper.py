@@ -8,6 +8,7 @@ import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -136,6 +137,7 @@ class Keeper(ABC):
     def _new_meter(self, clock: SystemClock, settings: Settings) -> Meter:
         meter = new_meter(clock.now)
         meter.use_names(*_names(settings))
+        meter.tell_made(self._is_made)
         meter.watch(
             file_bytes=lambda: self._house.file_bytes,
             waiters=lambda: self._house.doorbell.waiters,
@@ -143,6 +145,10 @@ class Keeper(ABC):
         )
         self._house.store.listen(self._overhear)
         return meter
+
+    def _is_made(self, queue: str) -> bool:
+        rules = self._house.engine.rules.queues.get(queue)
+        return rules is not None and rules.made is not None
 
     def _overhear(
         self, changes: list[Change], now: int, size: int, seconds: float
@@ -173,9 +179,10 @@ class Keeper(ABC):
 
 def _names(settings: Settings) -> tuple[set[str], set[str]]:
     """The queues and services that the configuration names."""
-    queues = settings.rules.queues
-    lists = [names for rules in queues.values() for names in (rules.read, rules.write)]
-    return set(queues), set().union(*lists)
+    rules = settings.rules
+    every = [*rules.queues.values(), *([rules.dynamic] if rules.dynamic else [])]
+    lists = [(each.read, each.write, each.browse, each.manage) for each in every]
+    return set(rules.queues), set(rules.admins).union(*chain(*lists))
 
 
 def _tell_how(house: House, doubtful: str | None) -> None:

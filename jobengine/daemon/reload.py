@@ -6,6 +6,7 @@ Knows when to load and what to say about it; what a setting brings about is othe
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import structlog
 from msgspec.structs import asdict
@@ -92,7 +93,8 @@ class Reloader(Chore):
 
     def _accept(self, settings: Settings) -> None:
         change = asdict(plan.diff(self._current.rules, settings.rules))
-        change["limits"] = _changed(self._current, settings)
+        for section in ("limits", "relay"):
+            change[section] = _changed(section, self._current, settings)
         self._apply(settings)
         self._current = settings
         self._status.config_error = None
@@ -124,8 +126,9 @@ class Reloader(Chore):
                 log.exception("reload failed, going on as before", code="reload_failed")
 
 
-def _changed(old: Settings, new: Settings) -> dict[str, int]:
-    """The limits that are others now, as they are."""
-    before = old.effective["limits"]
-    now: dict[str, int] = new.effective["limits"]
-    return {key: value for key, value in now.items() if value != before[key]}
+def _changed(section: str, old: Settings, new: Settings) -> dict[str, Any]:
+    """The keys of a section that are others now, as they are; None: it is gone."""
+    before, now = old.effective[section], new.effective[section]
+    return {
+        key: now.get(key) for key in before | now if now.get(key) != before.get(key)
+    }

@@ -12,14 +12,26 @@ from marshmallow import (
     Schema,
     ValidationError,
     fields,
-    missing,
     post_load,
-    validate,
     validates_schema,
 )
 from marshmallow.exceptions import SCHEMA
 
+from jobengine.core.backoff import FACTOR_MAX, KINDS
+from jobengine.core.queues import NAME, WRONG_NAME
 from jobengine.daemon.strict_yaml import Path
+from jobengine.daemon.values import (
+    CountOr,
+    Delays,
+    Flag,
+    Number,
+    Seconds,
+    Texts,
+    Version,
+    text,
+    text_fault,
+    whole,
+)
 
 # Longer than anybody waits for a job, and far from the end of the calendar.
 MINUTES_MAX = 10 * 366 * 24 * 60
@@ -40,9 +52,39 @@ CONNECTIONS_MAX = 1024 * 1024
 SECONDS_MAX = 3600
 # Everybody else waits while the requests of one connection are worked on.
 PIPELINE_MAX = 1024
+# More jobs than any machine holds in memory today.
+JOBS_MAX = 1_000_000_000
+# One largest body and the work on it; with less hardly a job could be taken.
+MEMORY_BYTES_MIN = 16 << 20
+# 16 TiB: beyond any machine that a daemon like this one runs on.
+MEMORY_BYTES_MAX = 16 << 40
 
-NAME = re.compile(r"(?! )[A-Za-z0-9_.:@ -]{1,255}(?<! )")
-WRONG_NAME = "must be 1 to 255 of A-Z a-z 0-9 _ . : @ - and inner spaces"
+# What a queue does that says nothing of backoff: core.backoff.DEFAULT.
+BACKOFF = {
+    "kind": "exponential",
+    "base_seconds": 5,
+    "factor": 2,
+    "max_seconds": 3600,
+    "jitter": 0.1,
+}
+
+# The times that a queue may have for itself.
+TIMES = ("job_keep_minutes", "job_timeout_minutes", "dead_keep_minutes")
+
+# What a backoff of each kind must say, and may say besides its jitter.
+_NEEDS = {
+    "constant": "base_seconds",
+    "linear": "base_seconds",
+    "exponential": "base_seconds",
+    "list": "delays_seconds",
+}
+_MAY_HAVE: dict[str, tuple[str, ...]] = {
+    "constant": (),
+    "linear": ("max_seconds",),
+    "exponential": ("factor", "max_seconds"),
+    "list": (),
+}
+
 HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 ADDRESS = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 
@@ -50,7 +92,12 @@ Mistake = tuple[Path, str]
 
 
 # Empty, as when all that they held is commented out, these mean their default.
-MAY_BE_EMPTY = frozenset({"queues", "hosts", "auth", "limits"})
+MAY_BE_EMPTY = frozenset(
+    {
+        *("queues", "hosts", "auth", "limits"),
+        *("relay", "dialects", "dynamic_queues", "admins"),
+    }
+)
 
 
 def check(value: object) -> tuple[dict[str, Any], list[Mistake]]:
@@ -82,26 +129,6 @@ def _flat(path: Path, messages: Any) -> Iterator[Mistake]:
             yield from _flat(path if key == SCHEMA else (*path, key), below)
 
 
-class _Texts(fields.Field[list[str]]):
-    """A list of texts of one *pattern*."""
-
-    def __init__(self, pattern: re.Pattern[str], wrong: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._pattern, self._wrong = pattern, wrong
-
-    def _deserialize(self, value: object, *_: Any, **__: Any) -> list[str]:
-        if not isinstance(value, list):
-            raise self.make_error("null")
-        faults = {
-            index: [fault]
-            for index, each in enumerate(value)
-            if (fault := _fault(each, self._pattern, self._wrong))
-        }
-        if faults:
-            raise ValidationError(faults)
-        return value
-
-
 class _Queues(fields.Field[dict[str, Any]]):
     """The queues by name."""
 
@@ -117,7 +144,7 @@ class _Queues(fields.Field[dict[str, Any]]):
         faults: dict[str, list[Any]] = {}
         for name, lists in value.items():
             told: list[Any] = []
-            if fault := _fault(name, NAME, WRONG_NAME):
+            if fault := text_fault(name, NAME, WRONG_NAME):
                 told.append(fault)
             try:
                 found[name] = queue.load(lists)
@@ -130,67 +157,15 @@ class _Queues(fields.Field[dict[str, Any]]):
         return found
 
 
-class _Flag(fields.Field[bool]):
-    """true or false, and nothing that merely looks like it."""
-
-    default_error_messages = {"invalid": "must be true or false"}  # noqa: RUF012
-
-    def _deserialize(self, value: object, *_: Any, **__: Any) -> bool:
-        if not isinstance(value, bool):
-            raise self.make_error("invalid")
-        return value
-
-
-class _Version(fields.Field[int]):
-    """The version of the configuration's form."""
-
-    default_error_messages = {"invalid": "must be 1"}  # noqa: RUF012
-
-    def _deserialize(self, value: object, *_: Any, **__: Any) -> int:
-        # 1.0 is what the original's examples say; "1.0" in quotes it refused too.
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != 1:
-            raise self.make_error("invalid")
-        return 1
-
-
-def _fault(text: object, pattern: re.Pattern[str], wrong: str) -> str | None:
-    if not isinstance(text, str):
-        return "must be text: put it in quotes"
-    return None if pattern.fullmatch(text) else wrong
-
-
-def _whole(least: int, most: int, default: object = missing) -> fields.Integer:
-    wrong = f"must be a whole number from {least} to {most}"
-    return fields.Integer(
-        strict=True,
-        load_default=default,
-        validate=validate.Range(least, most, error=wrong),
-        error_messages={"invalid": wrong, "null": wrong},
-    )
-
-
-def _text(pattern: re.Pattern[str], wrong: str, **options: Any) -> fields.String:
-    return fields.String(
-        validate=lambda text: _must_match(text, pattern, wrong),
-        error_messages={"invalid": wrong, "null": wrong},
-        **options,
-    )
-
-
-def _must_match(text: str, pattern: re.Pattern[str], wrong: str) -> None:
-    if not pattern.fullmatch(text):
-        raise ValidationError(wrong)
-
-
-def _names() -> _Texts:
-    return _Texts(
+def _names(**options: Any) -> Texts:
+    return Texts(
         NAME,
         WRONG_NAME,
-        required=True,
         error_messages={
             "null": "must be a list of service names, as in [service1, service2]",
             "required": "is missing; write [] to let nobody",
         },
+        **options,
     )
 
 
@@ -213,33 +188,105 @@ class _Section(Schema):
                 messages[0] += "; " + hint.format(", ".join(known))
 
 
-class _Queue(_Section):
+class _Backoff(_Section):
+    error_messages = {  # noqa: RUF012
+        "type": "must say how, as in {kind: exponential, base_seconds: 5}",
+    }
+
+    kind = text(
+        re.compile("|".join(KINDS)), f"must be one of {', '.join(KINDS)}", required=True
+    )
+    base_seconds = Seconds()
+    factor = Number(1, FACTOR_MAX)
+    max_seconds = Seconds()
+    delays_seconds = Delays()
+    jitter = Number(0, 1)
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _must_fit_its_kind(
+        self, good: dict[str, Any], said: dict[str, Any], **_: Any
+    ) -> None:
+        """Refuse what is missing, means nothing, or could never be reached."""
+        if (kind := good.get("kind")) is None:
+            return
+        needs, takes = _NEEDS[kind], [_NEEDS[kind], *_MAY_HAVE[kind], "jitter"]
+        faults = {
+            key: [f"means nothing with kind {kind}, which has {', '.join(takes)}"]
+            for key in said
+            if key in self.fields and key not in ("kind", *takes)
+        }
+        if needs not in said:
+            faults[needs] = [f"is missing; kind {kind} needs it"]
+        least = good.get("base_seconds", 0)
+        if "max_seconds" not in faults and good.get("max_seconds", least) < least:
+            faults["max_seconds"] = [f"must be at least base_seconds, {least}"]
+        if faults:
+            raise ValidationError(faults)
+
+    @post_load
+    def _fill(self, said: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Let each key of its kind that is not given have its default."""
+        defaults = {"factor": 2, "max_seconds": max(3600, said.get("base_seconds", 0))}
+        for key in _MAY_HAVE[said["kind"]]:
+            said.setdefault(key, defaults[key])
+        said.setdefault("jitter", 0)
+        return said
+
+
+class _Lists(_Section):
     error_messages = {  # noqa: RUF012
         "type": "needs its lists, as in {read: [service1], write: [service2]}",
     }
 
-    read = _names()
-    write = _names()
+    read = _names(required=True)
+    write = _names(required=True)
+
+
+class _Queue(_Lists):
+    manage = _names(load_default=list)
+    browse = _names(load_default=list)
+    job_keep_minutes = whole(0, MINUTES_MAX)
+    job_timeout_minutes = whole(1, MINUTES_MAX)
+    dead_keep_minutes = whole(0, MINUTES_MAX)
+    max_attempts = CountOr("unlimited", load_default=3)
+    # A dict of its own for each: YAML would tell one that is shared as an alias.
+    backoff = fields.Nested(
+        _Backoff,
+        load_default=lambda: dict(BACKOFF),
+        error_messages={"null": "must say how; leave it out for the default"},
+    )
+    poison_after = CountOr("never", load_default=3)
+    max_jobs = whole(1, JOBS_MAX)
+    max_bytes = whole(1, MEMORY_BYTES_MAX)
+    max_job_bytes = whole(1, BODY_BYTES_MAX)
+    max_inprogress = whole(1, JOBS_MAX)
+
+    @validates_schema
+    def _must_hold_a_job(self, queue: dict[str, Any], **_: Any) -> None:
+        """Refuse a limit under which a job that is allowed could never be taken."""
+        job_bytes = queue.get("max_job_bytes", 0)
+        if queue.get("max_bytes", job_bytes) < job_bytes:
+            raise ValidationError(
+                f"must be at least max_job_bytes, {job_bytes}", "max_bytes"
+            )
 
 
 class _Auth(_Section):
-    mode = _text(
-        re.compile("names"), "must be names; to trust no names, leave auth out"
-    )
+    mode = text(re.compile("names"), "must be names; to trust no names, leave auth out")
 
 
 class _Limits(_Section):
-    body_bytes = _whole(BODY_BYTES_MIN, BODY_BYTES_MAX, 1024 * 1024)
-    connections = _whole(1, CONNECTIONS_MAX, 20_000)
-    connections_per_address = _whole(1, CONNECTIONS_MAX, 4096)
-    waiters_per_service = _whole(1, CONNECTIONS_MAX, 10_000)
-    wait_seconds = _whole(0, SECONDS_MAX, 60)
-    read_seconds = _whole(1, SECONDS_MAX, 10)
-    header_seconds = _whole(1, SECONDS_MAX, 5)
-    idle_seconds = _whole(1, SECONDS_MAX, 75)
-    pipeline = _whole(1, PIPELINE_MAX, 32)
-    buffered_bytes = _whole(BODY_BYTES_MIN, BUFFERED_BYTES_MAX)
-    inflight_bytes = _whole(INFLIGHT_BYTES_MIN, INFLIGHT_BYTES_MAX, 256 << 20)
+    body_bytes = whole(BODY_BYTES_MIN, BODY_BYTES_MAX, 1024 * 1024)
+    connections = whole(1, CONNECTIONS_MAX, 20_000)
+    connections_per_address = whole(1, CONNECTIONS_MAX, 4096)
+    waiters_per_service = whole(1, CONNECTIONS_MAX, 10_000)
+    wait_seconds = whole(0, SECONDS_MAX, 60)
+    read_seconds = whole(1, SECONDS_MAX, 10)
+    header_seconds = whole(1, SECONDS_MAX, 5)
+    idle_seconds = whole(1, SECONDS_MAX, 75)
+    pipeline = whole(1, PIPELINE_MAX, 32)
+    buffered_bytes = whole(BODY_BYTES_MIN, BUFFERED_BYTES_MAX)
+    inflight_bytes = whole(INFLIGHT_BYTES_MIN, INFLIGHT_BYTES_MAX, 256 << 20)
 
     @validates_schema
     def _must_hold_a_body(self, limits: dict[str, int], **_: Any) -> None:
@@ -256,26 +303,53 @@ class _Limits(_Section):
         return limits
 
 
+class _Relay(_Section):
+    service = text(NAME, WRONG_NAME)
+    next_shape = text(
+        re.compile("array|object"), "must be array or object", load_default="array"
+    )
+
+
+class _Dialects(_Section):
+    v1 = Flag(load_default=True)
+    v1_keys = Flag(load_default=True)
+    relay = Flag(load_default=True)
+
+
 class _Config(_Section):
-    version = _Version(load_default=1)
-    port = _whole(1, 65535, 6010)
-    host = _text(ADDRESS, "must be a host name or address", load_default="127.0.0.1")
-    server = _text(
+    version = Version(load_default=1)
+    port = whole(1, 65535, 6010)
+    host = text(ADDRESS, "must be a host name or address", load_default="127.0.0.1")
+    server = text(
         re.compile("loop|gthread"), "must be loop or gthread", load_default="loop"
     )
-    job_keep_minutes = _whole(0, MINUTES_MAX, 60)
-    job_timeout_minutes = _whole(1, MINUTES_MAX, 10)
+    job_keep_minutes = whole(0, MINUTES_MAX, 60)
+    job_timeout_minutes = whole(1, MINUTES_MAX, 10)
+    dead_keep_minutes = whole(0, MINUTES_MAX, 10_080)
     queues = _Queues(load_default=dict)
-    on_queue_removed = _text(
+    on_queue_removed = text(
         re.compile("drop|keep"), "must be drop or keep", load_default="drop"
     )
-    removed_keep_minutes = _whole(0, MINUTES_MAX, 1440)
-    strict_acl = _Flag(load_default=False)
+    removed_keep_minutes = whole(0, MINUTES_MAX, 1440)
+    dynamic_queues = fields.Nested(_Lists)
+    admins = _names(load_default=list)
+    strict_acl = Flag(load_default=False)
     auth = fields.Nested(_Auth, load_default=dict)
-    hosts = _Texts(
+    hosts = Texts(
         HOST_NAME,
         "must be a host name, without a port",
         load_default=list,
         error_messages={"null": "must be a list of host names, as in [jobs.example]"},
     )
     limits = fields.Nested(_Limits, load_default=lambda: _Limits().load({}))
+    memory_bytes = whole(MEMORY_BYTES_MIN, MEMORY_BYTES_MAX)
+    relay = fields.Nested(_Relay, load_default=lambda: _Relay().load({}))
+    dialects = fields.Nested(_Dialects, load_default=lambda: _Dialects().load({}))
+
+    @post_load
+    def _fill(self, said: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Let the times of a queue, where it has none, be those of the house."""
+        for queue in said["queues"].values():
+            for key in TIMES:
+                queue.setdefault(key, said[key])
+        return said

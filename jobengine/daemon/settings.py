@@ -5,11 +5,14 @@ Knows nothing of what the settings bring about. Only here is the environment rea
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from msgspec.structs import replace
+
+from jobengine.core.backoff import DELAY_MS_MAX, Backoff
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.daemon import config_file, schema
 from jobengine.daemon.secret import Secrets, read_secrets
@@ -19,7 +22,7 @@ CONFIG_PATH = "/jobengine/config.yml"
 DB_PATH = "/jobengine/database.queuedb"
 MINUTE_MS = 60_000
 # The settings that only a start can change.
-AT_START = ("host", "port", "server")
+AT_START = ("host", "port", "server", "dialects")
 # Enough to mend a file by; a file of another kind would fill the screen.
 MISTAKES_SHOWN = 100
 
@@ -51,11 +54,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """What the relay dialect must know: `relay` of config.yml.
+
+    `service` is who a caller is that names nobody, where its word would be taken.
+    """
+
+    service: str | None = None
+    next_shape: Literal["array", "object"] = "array"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that the operator has said, checked, with every default filled in.
 
-    `effective` is the same in the form of config.yml, without secrets. `notes` and
-    `warnings` are for the log.
+    `dialects` are the names of those that are spoken. `effective` is all of it in the
+    form of config.yml, without secrets. `notes` and `warnings` are for the log.
     """
 
     port: int
@@ -69,6 +83,8 @@ class Settings:
     auth_mode: Literal["names"] | None
     hosts: tuple[str, ...]
     limits: Limits
+    relay: RelaySettings
+    dialects: frozenset[str]
     log_level: LogLevel
     dev: bool
     notes: tuple[str, ...]
@@ -154,6 +170,8 @@ def _load(
         auth_mode=auth_mode,
         hosts=tuple(host.lower() for host in values["hosts"]),
         limits=Limits(**values["limits"]),
+        relay=RelaySettings(**values["relay"]),
+        dialects=frozenset(name for name, on in values["dialects"].items() if on),
         log_level=level,
         dev=dev,
         notes=(*path_notes, *notes),
@@ -251,18 +269,73 @@ _DIGITS = re.compile(r"[0-9]{1,9}")
 
 
 def _rulebook(values: Mapping[str, Any]) -> Rulebook:
-    queues = {
-        name: QueueRules(
-            name=name,
-            read=frozenset(lists["read"]),
-            write=frozenset(lists["write"]),
-            lease_ms=values["job_timeout_minutes"] * MINUTE_MS,
-            keep_ms=values["job_keep_minutes"] * MINUTE_MS,
-        )
-        for name, lists in values["queues"].items()
-    }
     keeps = values["on_queue_removed"] == "keep"
-    removed_keep_ms = None if keeps else values["removed_keep_minutes"] * MINUTE_MS
+    template = QueueRules("", **_times(values))
+    lists = values.get("dynamic_queues")
     return Rulebook(
-        queues=queues, strict_acl=values["strict_acl"], removed_keep_ms=removed_keep_ms
+        queues={name: _queue(name, said) for name, said in values["queues"].items()},
+        strict_acl=values["strict_acl"],
+        removed_keep_ms=None if keeps else values["removed_keep_minutes"] * MINUTE_MS,
+        admins=frozenset(values["admins"]),
+        template=template,
+        dynamic=replace(template, **_services(lists)) if lists else None,
+        memory_bytes=values.get("memory_bytes"),
     )
+
+
+def _queue(name: str, said: Mapping[str, Any]) -> QueueRules:
+    return QueueRules(
+        name,
+        **_services(said),
+        **_times(said),
+        max_attempts=_count(said["max_attempts"]),
+        backoff=_backoff(**said["backoff"]),
+        poison_after=_count(said["poison_after"]),
+        max_jobs=said.get("max_jobs"),
+        max_bytes=said.get("max_bytes"),
+        max_job_bytes=said.get("max_job_bytes"),
+        max_inprogress=said.get("max_inprogress"),
+    )
+
+
+def _services(said: Mapping[str, Any]) -> dict[str, Any]:
+    rights = ("read", "write", "browse", "manage")
+    return {right: frozenset(said[right]) for right in rights if right in said}
+
+
+def _times(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "lease_ms": said["job_timeout_minutes"] * MINUTE_MS,
+        "keep_ms": said["job_keep_minutes"] * MINUTE_MS,
+        "dead_keep_ms": said["dead_keep_minutes"] * MINUTE_MS,
+    }
+
+
+def _count(said: int | str) -> int | None:
+    """A number as it is; the words `unlimited` and `never` are None."""
+    return said if isinstance(said, int) else None
+
+
+def _backoff(
+    *,
+    kind: Any,
+    jitter: float,
+    base_seconds: float = 0,
+    factor: float = 2,
+    max_seconds: float | None = None,
+    delays_seconds: Iterable[float] = (),
+) -> Backoff:
+    # A wait that stands in the file as it is has no other bound.
+    max_ms = DELAY_MS_MAX if max_seconds is None else _ms(max_seconds)
+    return Backoff(
+        kind=kind,
+        base_ms=_ms(base_seconds),
+        factor=float(factor),
+        max_ms=max_ms,
+        delays_ms=tuple(map(_ms, delays_seconds)),
+        jitter=float(jitter),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -32,7 +32,8 @@ from jobengine.telemetry.metrics import Meter
 
 # Flask's share of a turn. What does not fit waits for the next, behind what came in.
 PLAIN_S = 0.005
-# A body larger than this takes a thread of its own to read: it is a millisecond's work.
+# Flask takes a thread of its own for a larger body: it is a millisecond's work. What
+# the lane takes is up to its forms.
 BODY_BYTES_MAX = 64 << 10
 # How often deadlines are looked at.
 TICK_S = 1.0
@@ -141,12 +142,10 @@ class Turns:
             self._waiters.serve()
         if not self._ending:
             self._end_soon()
-        if len(asked.body_bytes) > BODY_BYTES_MAX:
-            return self._begin_slow(connection, asked)
         rings = self._doorbell.rings
         reply = self._lane.answer(asked)
         if reply is None:
-            if self._lane.is_slow(asked):
+            if len(asked.body_bytes) > BODY_BYTES_MAX or self._lane.is_slow(asked):
                 return self._begin_slow(connection, asked)
             self._plain.append((connection, asked))
             return False

@@ -146,6 +146,7 @@ class Gateway:
             **self._constant,
             "REQUEST_METHOD": asked.head.method.decode("latin-1"),
             "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "RAW_URI": path.decode("latin-1"),
             "QUERY_STRING": asked.query,
             "SERVER_PROTOCOL": f"HTTP/{asked.head.version}",
             "REMOTE_ADDR": asked.peer,

@@ -12,9 +12,19 @@ from itertools import islice
 from threading import get_ident
 from types import TracebackType
 
-from jobengine.core.job import FINISHED, QUEUED, Job, State
+from jobengine.core.job import (
+    FINISHED,
+    INPROGRESS,
+    QUEUED,
+    RARE_BYTES,
+    RUN_BYTES,
+    Job,
+    State,
+    rare_bytes,
+)
 from jobengine.errors import DuplicateJob, StoreFailed, TransactionTooLarge
 from jobengine.store.port import (
+    JOB_BYTES,
     ROW_BYTES_MAX,
     TRANSACTION_BYTES_MAX,
     Change,
@@ -26,7 +36,7 @@ from jobengine.store.port import (
     Record,
     Ticket,
 )
-from jobengine.store.rows import Rows
+from jobengine.store.rows import Rows, in_one_block, rare_differs
 
 
 def _adds_work(old: Job | None, new: Job | None) -> bool:
@@ -34,7 +44,14 @@ def _adds_work(old: Job | None, new: Job | None) -> bool:
     if old is None or new is None:
         return new is not None
     again = old.state in FINISHED and new.state not in FINISHED
-    return again or old.content is not new.content
+    if again or old.content is not new.content:
+        return True
+    # A run may be remembered: more than that is luxury.
+    return rare_bytes(new) - rare_bytes(old) > ROW_GROWTH
+
+
+# What the reserve holds for a job besides its row as it is, and a holder's name.
+ROW_GROWTH = RARE_BYTES + RUN_BYTES
 
 
 class MemoryStore:
@@ -182,6 +199,20 @@ class MemoryTransaction:
         shelf = self._rows.shelves.get(queue)
         return None if shelf is None else shelf.jobs.get(uid)
 
+    def find(self, queue: str, key: str) -> Job | None:
+        """The live job of this unique key, or None."""
+        shelf = self._rows.shelves.get(queue)
+        uid = None if shelf is None else shelf.keyed.get(key)
+        return None if shelf is None or uid is None else shelf.jobs[uid]
+
+    def group(self, queue: str, fingerprint: str, limit: int) -> list[Job]:
+        """Up to *limit* live jobs of this fingerprint."""
+        shelf = self._rows.shelves.get(queue)
+        uids = () if shelf is None else shelf.groups.get(fingerprint, ())
+        if shelf is None:
+            return []
+        return in_one_block([shelf.jobs[uid] for uid in islice(uids, limit)])
+
     def next_seq(self) -> int:
         """The next place in the order of creation, over all queues."""
         seq = self._rows.next_seq
@@ -209,6 +240,16 @@ class MemoryTransaction:
         for job in jobs:
             self._change(self._rows.shelves[job.queue].jobs[job.uid], None)
 
+    def bury(self, job: Job) -> None:
+        """Tell what became of a job got in this block, and keep nothing of it."""
+        old = self._rows.shelves[job.queue].jobs[job.uid]
+        self._change(old, None)
+        self._changes[-1:] = [(old, job), (job, None)]
+
+    def ring(self, queue: str) -> None:
+        """Say that the queue may have work."""
+        self._claimable.append(queue)
+
     def ready(self, queue: str, limit: int) -> list[Job]:
         """The queue's first *limit* claimable jobs, in order (law 4)."""
         shelf = self._rows.shelves.get(queue)
@@ -216,7 +257,7 @@ class MemoryTransaction:
             return []
         if shelf.ready.wake(self.now):
             self._claimable.append(queue)
-        return shelf.ready.take(self.now, limit)
+        return in_one_block(shelf.ready.take(self.now, limit))
 
     def oldest_ready(self, queue: str) -> Job | None:
         """The queue's claimable job that has been so for longest."""
@@ -232,7 +273,7 @@ class MemoryTransaction:
         for queue, shelf in self._rows.shelves.items():
             if shelf.ready.wake(self.now):
                 self._claimable.append(queue)
-        return self._rows.due.take(self.now, limit)
+        return in_one_block(self._rows.due.take(self.now, limit))
 
     def jobs(self, queue: str, limit: int | None = None) -> list[Job]:
         """The queue's jobs, nearly in the order of creation: a shallow copy."""
@@ -244,6 +285,21 @@ class MemoryTransaction:
         shelf = self._rows.shelves.get(queue)
         return {state: shelf.counts[state] if shelf else 0 for state in State}
 
+    def live(self, queue: str) -> int:
+        """How many of the queue's jobs are queued or in progress."""
+        shelf = self._rows.shelves.get(queue)
+        return 0 if shelf is None else shelf.live
+
+    def content_bytes(self, queue: str) -> int:
+        """Of all payloads in the queue."""
+        shelf = self._rows.shelves.get(queue)
+        return 0 if shelf is None else shelf.content_bytes
+
+    def memory_bytes(self) -> int:
+        """What all jobs take in memory, about."""
+        rows = self._rows
+        return rows.content_bytes + rows.row_bytes + JOB_BYTES * rows.jobs
+
     def queues(self) -> list[str]:
         """The queues that have jobs."""
         return [name for name, shelf in self._rows.shelves.items() if shelf.jobs]
@@ -251,7 +307,8 @@ class MemoryTransaction:
     def record(self, kind: type[R], name: str) -> R | None:
         """The record of this kind and name, or None."""
         record = self._rows.records.get((kind, name))
-        return record if isinstance(record, kind) else None
+        assert record is None or isinstance(record, kind)
+        return record
 
     def put_record(self, record: Record) -> None:
         """Keep a record in place of the one of its kind and name."""
@@ -267,8 +324,18 @@ class MemoryTransaction:
 
     def _change(self, old: Job | None, new: Job | None) -> None:
         self._size += ROW_BYTES_MAX
-        if new is not None and (old is None or old.content is not new.content):
-            self._size += len(new.content)
+        if new is not None:
+            if old is None or old.content is not new.content:
+                self._size += len(new.content)
+            if new.keys is not None:
+                self._check_key(new)
+            rare = rare_bytes(new)
+            if rare:
+                # What is new of it the reserve will have to hold twice more.
+                grown = rare if old is None else 0
+                if old is not None and rare_differs(old, new):
+                    grown = max(rare - rare_bytes(old), 0)
+                self._size += rare + 2 * grown
         if self._size > TRANSACTION_BYTES_MAX:
             raise TransactionTooLarge(
                 "the change is larger than one transaction may be "
@@ -283,6 +350,18 @@ class MemoryTransaction:
             self._alarm = True
         if new is not None and new.state is QUEUED:
             self._claimable.append(new.queue)
+
+    def _check_key(self, new: Job) -> None:
+        """Refuse a second live job of one unique key (law 6)."""
+        key = None if new.keys is None else new.keys.unique
+        if key is None or new.state > INPROGRESS:
+            return
+        shelf = self._rows.shelves.get(new.queue)
+        other = None if shelf is None else shelf.keyed.get(key)
+        if other is not None and other != new.uid:
+            raise DuplicateJob(
+                f"queue {new.queue!r} has a live job of this unique key: {other}"
+            )
 
     def _change_record(self, old: Record | None, new: Record | None) -> None:
         self._size += ROW_BYTES_MAX

@@ -15,13 +15,14 @@ The laws; each is a test in tests/store/laws.py, run on every store:
     scheduled job from the instant its run_at has passed, never a queued job past its
     expiry, whether or not the sweeper has been by.
 5.  Every due job reaches somebody, never two at once.
-6.  `add` refuses a uid that is live in its queue.
+6.  `add` refuses a uid that is live in its queue, and whatever would make two live jobs
+    of a queue have one unique key is refused.
 7.  `now` is one instant a transaction and never goes back.
 8.  You read your own writes.
 9.  Every field round-trips exactly.
 10. A commit that makes something due earlier than all else sounds the alarm, and one
     that makes a job claimable rings the doorbell.
-11. (later) A job with durable=False may vanish at restart, and only then.
+11. A job with durable=False may vanish at restart, and only then.
 12. After a failed commit nothing is acknowledged again.
 """
 
@@ -30,11 +31,12 @@ from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar
 
 from jobengine.core.job import Job, State
-from jobengine.core.queues import RemovedQueue
+from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
 from jobengine.errors import StoreFailed
 
-# A record is a small frozen Struct with a `name`, a `due_at` and its type as its kind.
-Record: TypeAlias = RemovedQueue
+# A record is a small frozen Struct with a `name`, a `due_at`, the instant at which it
+# was `noted_at`, and its type as its kind.
+Record: TypeAlias = RemovedQueue | PausedQueue | MadeQueue
 R = TypeVar("R", bound=Record)
 
 # What a transaction did to one row: what was there, what is there now (None: nothing).
@@ -42,8 +44,11 @@ Change: TypeAlias = tuple[Job | None, Job | None] | tuple[Record | None, Record 
 
 # A frame holds 16 MiB, and one transaction goes into one frame (file-format.md).
 TRANSACTION_BYTES_MAX = (16 << 20) - 1024
-# More than any row without its body can take: names of 255 bytes, numbers of 9.
+# More than any row can take without its body and what core.job.row_bytes counts.
 ROW_BYTES_MAX = 1024
+# What a job takes in memory beside its payload and what row_bytes counts: measured by
+# `python -m bench restart`.
+JOB_BYTES = 640
 
 
 class Clock(Protocol):
@@ -81,6 +86,12 @@ class Transaction(Protocol):
     ticket: Ticket | None  # for what its answer must wait for, once left
 
     def get(self, queue: str, uid: str) -> Job | None: ...
+    def find(self, queue: str, key: str) -> Job | None:
+        """The live job of this unique key."""
+
+    def group(self, queue: str, fingerprint: str, limit: int) -> list[Job]:
+        """Up to *limit* live jobs of this fingerprint."""
+
     def next_seq(self) -> int: ...
 
     def add(self, job: Job) -> None:
@@ -88,6 +99,12 @@ class Transaction(Protocol):
 
     def put(self, *jobs: Job) -> None: ...
     def drop(self, *jobs: Job) -> None: ...
+    def bury(self, job: Job) -> None:
+        """Tell what became of a job got in this block, and keep nothing of it."""
+
+    def ring(self, queue: str) -> None:
+        """Say that the queue may have work: more of it may be taken than before."""
+
     def ready(self, queue: str, limit: int) -> list[Job]: ...
     def oldest_ready(self, queue: str) -> Job | None:
         """The claimable job that has been so for longest, whatever its priority."""
@@ -101,6 +118,15 @@ class Transaction(Protocol):
         """
 
     def counts(self, queue: str) -> dict[State, int]: ...
+    def live(self, queue: str) -> int:
+        """How many of the queue's jobs are queued or in progress."""
+
+    def content_bytes(self, queue: str) -> int:
+        """Of all payloads in the queue."""
+
+    def memory_bytes(self) -> int:
+        """What all jobs take in memory, about."""
+
     def queues(self) -> list[str]: ...
     def record(self, kind: type[R], name: str) -> R | None: ...
     def put_record(self, record: Record) -> None: ...

@@ -1,9 +1,19 @@
 """All jobs and records in dicts, and the indexes over them. Knows no transaction."""
 
-from jobengine.core.job import INPROGRESS, QUEUED, Job, State
+from typing import TypeVar
+
+from jobengine.core.job import (
+    INPROGRESS,
+    QUEUED,
+    Job,
+    Keys,
+    State,
+    rare_bytes,
+    row_bytes,
+)
 from jobengine.core.lifecycle import due_at
 from jobengine.store.index import DueIndex, ReadyIndex
-from jobengine.store.port import Record
+from jobengine.store.port import ROW_BYTES_MAX, TRANSACTION_BYTES_MAX, Record
 
 
 class Rows:
@@ -11,12 +21,12 @@ class Rows:
 
     def __init__(self) -> None:
         self.shelves: dict[str, Shelf] = {}
-        self.records: dict[tuple[type[Record], str], Record] = {}
+        self.records: dict[tuple[type, str], Record] = {}
         self.due: DueIndex[Job | Record] = DueIndex(self._is_current, _due_of)
         self.next_seq = 0
         self.counts = [0] * len(State)
         self.content_bytes = 0
-        self.name_bytes = 0  # of queues and holders, in every job's row
+        self.row_bytes = 0  # of names, keys, progress and past, in every job's row
 
     @property
     def jobs(self) -> int:
@@ -51,10 +61,16 @@ class Rows:
             self._weigh(new, 1)
         else:
             if old.content is not new.content:
-                self.content_bytes += len(new.content) - len(old.content)
+                grown = len(new.content) - len(old.content)
+                self.content_bytes += grown
+                shelf.content_bytes += grown
             if old.lease is not new.lease:
-                self.name_bytes += _holder_bytes(new) - _holder_bytes(old)
+                self.row_bytes += _holder_bytes(new) - _holder_bytes(old)
+            if rare_differs(old, new):
+                self.row_bytes += rare_bytes(new) - rare_bytes(old)
         state = new.state
+        if new.keys is not None and state <= INPROGRESS:
+            shelf.note(new.keys, new.uid)
         shelf.jobs[new.uid] = new
         shelf.counts[state] += 1
         self.counts[state] += 1
@@ -66,8 +82,10 @@ class Rows:
         return earliest or new.run_at > now
 
     def _weigh(self, job: Job, sign: int) -> None:
-        self.content_bytes += sign * len(job.content)
-        self.name_bytes += sign * (len(job.queue) + _holder_bytes(job))
+        size = sign * len(job.content)
+        self.content_bytes += size
+        self.shelves[job.queue].content_bytes += size
+        self.row_bytes += sign * row_bytes(job)
 
     def replace_record(self, old: Record | None, new: Record | None) -> bool:
         """The same for a record."""
@@ -90,6 +108,8 @@ class Rows:
         state = old.state
         shelf.counts[state] -= 1
         self.counts[state] -= 1
+        if old.keys is not None and state <= INPROGRESS:
+            shelf.forget(old.keys, old.uid)
         if state is QUEUED:
             shelf.ready.gone(old)
         due = due_at(old)
@@ -105,12 +125,67 @@ class Rows:
 class Shelf:
     """One queue's jobs, and what finds the next of them."""
 
-    __slots__ = ("counts", "jobs", "ready")
+    __slots__ = ("content_bytes", "counts", "groups", "jobs", "keyed", "ready")
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.counts = [0] * len(State)
+        self.content_bytes = 0
         self.ready = ReadyIndex(self.jobs)
+        # Of the jobs that are queued or in progress, uids.
+        self.keyed: dict[str, str] = {}
+        self.groups: dict[str, dict[str, None]] = {}
+
+    @property
+    def live(self) -> int:
+        """How many jobs are queued or in progress."""
+        return self.counts[QUEUED] + self.counts[INPROGRESS]
+
+    def note(self, keys: Keys, uid: str) -> None:
+        """Find the job, which is live now, by its keys."""
+        if keys.unique is not None:
+            self.keyed[keys.unique] = uid
+        if keys.fingerprint is not None:
+            self.groups.setdefault(keys.fingerprint, {})[uid] = None
+
+    def forget(self, keys: Keys, uid: str) -> None:
+        """Find it by its keys no more."""
+        if keys.unique is not None:
+            del self.keyed[keys.unique]
+        if keys.fingerprint is not None:
+            group = self.groups[keys.fingerprint]
+            del group[uid]
+            if not group:
+                del self.groups[keys.fingerprint]
+
+
+# Rows that may be changed in one block whatever they are: each has at most a progress,
+# 10 errors and 2 keys, 112 KiB in all.
+FEW_ROWS = 100
+
+E = TypeVar("E", Job, Job | Record)
+
+
+def in_one_block(rows: list[E]) -> list[E]:
+    """As many of *rows*, from the first on, as a block can change."""
+    if len(rows) <= FEW_ROWS:
+        return rows
+    size = 0
+    for at, row in enumerate(rows):
+        size += ROW_BYTES_MAX + (rare_bytes(row) if isinstance(row, Job) else 0)
+        if size > TRANSACTION_BYTES_MAX * 3 // 4:
+            return rows[:at]
+    return rows
+
+
+def rare_differs(old: Job, new: Job) -> bool:
+    """Whether anything may differ that core.job.rare_bytes counts."""
+    return (
+        old.progress is not new.progress
+        or old.past is not new.past
+        or old.keys is not new.keys
+        or old.terms is not new.terms
+    )
 
 
 def _holder_bytes(job: Job) -> int:

@@ -63,6 +63,7 @@ COUNTED: dict[Family, dict[Event, tuple[str, ...]]] = {
         Event.CANCELLED: ("cancelled",),
         Event.RELEASED: ("released",),
         Event.RETRIED: ("retried",),
+        Event.RESCHEDULED: ("rescheduled",),
     },
     _counter("leases_lost", "Runs whose lease ran out.", *_HOW): {
         Event.LOST_RETRIED: ("retried",),
@@ -80,9 +81,16 @@ COUNTED: dict[Family, dict[Event, tuple[str, ...]]] = {
     _counter("jobs_revived", "Finished jobs that were opened again.", "queue"): {
         Event.REVIVED: ()
     },
+    _counter(
+        "jobs_overwritten", "Jobs whose place a new one of their key took.", "queue"
+    ): {Event.OVERWRITTEN: ()},
     _counter("jobs_updated", "Jobs changed in place.", "queue"): {Event.UPDATED: ()},
 }
 
+DEAD = _counter("jobs_dead", "Jobs that failed for good, by why.", "queue", "reason")
+# The events with which a job may have become a dead letter.
+DEATHS = frozenset({Event.FAILED, Event.LOST_FAILED})
+PAUSED = _gauge("queue_paused", "1 while nothing is handed out of the queue.", "queue")
 JOBS = _gauge("jobs", "Jobs there are.", "queue", "state")
 OLDEST = _gauge(
     "oldest_ready_age_seconds",
@@ -134,7 +142,7 @@ WATCHED = {
 
 FAMILIES = (
     *COUNTED,
-    *(WAIT, RUN, JOBS, OLDEST, DENIED, REQUESTS, REQUEST_TIME),
+    *(DEAD, WAIT, RUN, JOBS, OLDEST, PAUSED, DENIED, REQUESTS, REQUEST_TIME),
     *(COMMIT_TIME, COMMIT_SIZE, COMMIT_ROWS, LAG),
     *(*WATCHED.values(), RELOADS, RELOAD_OK, RELOADED_AT, BUILD),
 )

@@ -2,7 +2,8 @@
 
 Others tell it what happened, and are held up as little as can be; what can be worked
 out later is, when somebody asks. Labels are names from the configuration and words from
-families.py, never what a request said: no request makes a new series.
+families.py, never what a request said: no request makes a new series. All queues that
+callers have made share one.
 """
 
 import threading
@@ -18,6 +19,9 @@ from jobengine.telemetry.exposition import Family, Histogram, Process, Series, t
 
 # What stands for every name that is not known.
 OTHER = "_other"
+# What stands for all queues that callers made: there may be ten thousand. None can have
+# such a name.
+MADE = "(made)"
 
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
 
@@ -41,15 +45,17 @@ class Level(Struct, frozen=True):
     queue: str
     jobs: Mapping[str, int]
     ready_ms: int | None
+    paused: bool = False
 
 
 class _Queue:
     """What has happened to the jobs of one queue."""
 
-    __slots__ = ("events", "run", "wait")
+    __slots__ = ("dead", "events", "run", "wait")
 
     def __init__(self) -> None:
         self.events = [0] * len(Event)
+        self.dead: Counter[str] = Counter()  # by core.lifecycle's reasons
         self.wait, self.run = Histogram(f.JOB_MS), Histogram(f.JOB_MS)
 
 
@@ -66,6 +72,7 @@ class _Route:
 # Looked up for every change: see core/events.py.
 _CLAIMED = Event.CLAIMED
 _SETTLED = frozenset(f.COUNTED[f.SETTLED])
+_DEATHS = f.DEATHS
 
 
 class Meter:
@@ -82,7 +89,8 @@ class Meter:
         self._version, self._now = version, now
         self._process = Process()
         self._lock = threading.Lock()  # guards everything below
-        self._queues: dict[str, _Queue] = {OTHER: _Queue()}
+        self._queues: dict[str, _Queue] = {OTHER: _Queue(), MADE: _Queue()}
+        self._made: Callable[[str], bool] = lambda _queue: False
         self._services: frozenset[str] = frozenset()
         self._routes: dict[tuple[str, str], _Route] = {}
         self._denied: Counter[tuple[str, str]] = Counter()
@@ -103,7 +111,7 @@ class Meter:
         with self._lock:
             known = self._queues
             self._queues = {
-                name: known.get(name) or _Queue() for name in (OTHER, *queues)
+                name: known.get(name) or _Queue() for name in (OTHER, MADE, *queues)
             }
             self._services = frozenset(services)
             # Those who left take their series along.
@@ -115,6 +123,11 @@ class Meter:
                     if queue in self._queues and service in stay
                 }
             )
+
+    def tell_made(self, made: Callable[[str], bool]) -> None:
+        """Ask *made* of a queue that is not known whether a caller has made it."""
+        with self._lock:
+            self._made = made
 
     def watch(self, **readings: Callable[[], float]) -> None:
         """Ask these whenever somebody looks: each a key of families.WATCHED."""
@@ -128,17 +141,19 @@ class Meter:
         new: Any
         with self._lock:
             queues = self._queues
-            other = queues[OTHER]
             for old, new in changes:
                 event = event_of(old, new, now)
                 if event is None:
                     continue
-                queue = queues.get((old if new is None else new).queue, other)
+                name = (old if new is None else new).queue
+                queue = queues.get(name) or queues[self._label(name)]
                 queue.events[event] += 1
                 if event is _CLAIMED:
                     queue.wait.observe(waited_ms(old, new))
                 elif event in _SETTLED and (ran := ran_ms(old, new)) is not None:
                     queue.run.observe(ran)
+                if event in _DEATHS and new is not None and new.reason is not None:
+                    queue.dead[new.reason] += 1
 
     def committed(self, size_bytes: int, rows: int, seconds: float) -> None:
         """Count a commit."""
@@ -159,10 +174,8 @@ class Meter:
     def denied(self, queue: str, service: str) -> None:
         """Count a refusal for want of a right or a proof, by what was claimed."""
         with self._lock:
-            known = queue in self._queues, service in self._services
-            self._denied[
-                queue if known[0] else OTHER, service if known[1] else OTHER
-            ] += 1
+            known = service if service in self._services else OTHER
+            self._denied[self._label(queue), known] += 1
 
     def swept(self, lag_seconds: float) -> None:
         """Count a sweep, which did what had been due for so long."""
@@ -176,6 +189,12 @@ class Meter:
             self._in_force = accepted
             if accepted:
                 self._loaded_at = self._now()
+
+    def _label(self, queue: str) -> str:
+        """The name that a queue goes by."""
+        if queue in self._queues:
+            return queue
+        return MADE if self._made(queue) else OTHER
 
     def _route(self, route: str, method: str) -> _Route:
         known = (
@@ -205,6 +224,7 @@ class Meter:
         yield from self._of_queues()
         yield f.JOBS, self._jobs(levels)
         yield f.OLDEST, self._oldest(levels)
+        yield f.PAUSED, self._paused(levels)
         yield from self._of_requests()
         yield from self._of_commits()
         yield from self._of_the_house()
@@ -218,25 +238,43 @@ class Meter:
                 for event, outcome in outcomes.items()
             )
             yield family, series
+        dead = [
+            ((name, reason), count)
+            for name, queue in queues.items()
+            for reason, count in queue.dead.copy().items()
+        ]
+        yield f.DEAD, dead
         yield f.WAIT, self._copies({(n,): q.wait for n, q in queues.items()})
         yield f.RUN, self._copies({(n,): q.run for n, q in queues.items()})
 
     def _jobs(self, levels: list[Level]) -> Iterator[Series]:
-        others: Counter[str] = Counter()
+        shared: dict[str, Counter[str]] = {}
         for level in levels:
-            if level.queue in self._queues:
+            name = self._label(level.queue)
+            if name == level.queue:
                 for state, count in level.jobs.items():
-                    yield (level.queue, state), count
+                    yield (name, state), count
             else:
-                others.update(level.jobs)
-        for state, count in others.items():
-            yield (OTHER, state), count
+                shared.setdefault(name, Counter()).update(level.jobs)
+        for name, jobs in shared.items():
+            for state, count in jobs.items():
+                yield (name, state), count
 
     def _oldest(self, levels: list[Level]) -> Iterator[Series]:
-        # Of a queue that left the configuration no job can be claimed.
+        oldest: dict[str, int] = {}
         for level in levels:
-            if level.ready_ms is not None and level.queue in self._queues:
-                yield (level.queue,), level.ready_ms / 1000
+            name = self._label(level.queue)
+            # Of a queue that left the configuration no job can be claimed.
+            if level.ready_ms is not None and name != OTHER:
+                oldest[name] = max(level.ready_ms, oldest.get(name, 0))
+        return (((name,), ms / 1000) for name, ms in oldest.items())
+
+    def _paused(self, levels: list[Level]) -> Iterator[Series]:
+        paused = Counter({MADE: 0})
+        for level in levels:
+            if (name := self._label(level.queue)) != OTHER:
+                paused[name] += level.paused
+        return (((name,), count) for name, count in paused.items())
 
     def _of_requests(self) -> Iterator[Told]:
         with self._lock:

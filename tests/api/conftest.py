@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from serving import DIALECTS, NO_RELAY
 from werkzeug.test import TestResponse
 
 from jobengine.api.app import create_app
 from jobengine.api.health import Status
 from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.daemon.settings import RelaySettings
 from jobengine.testing import SimClock, memory_house, sim_house
 
 JSON = "application/json"
@@ -30,6 +32,8 @@ LIMITS = {field.name for field in fields(Limits)}
 class Settings:
     auth_mode: str | None = None
     hosts: tuple[str, ...] = ()
+    relay: RelaySettings = NO_RELAY
+    dialects: frozenset[str] = DIALECTS
     limits: Limits = Limits()
 
 

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from serving import DIALECTS, NO_RELAY
 
 from jobengine.api.app import create_app
 from jobengine.api.health import Status
 from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.daemon.settings import RelaySettings
 from jobengine.testing import SimClock, SimDisk, sim_house
 
 BODY = b'{"content":{"n":1},"priority":50,"valid_for":600}'
@@ -39,6 +41,8 @@ class Limits:
 class Settings:
     auth_mode: str | None = None
     hosts: tuple[str, ...] = ()
+    relay: RelaySettings = NO_RELAY
+    dialects: frozenset[str] = DIALECTS
     limits: Limits = Limits()
 
 

@@ -22,6 +22,7 @@ from jobengine.api.app import ENDPOINTS
 from jobengine.api.endpoint import Lane
 from jobengine.api.exchange import Reply
 from jobengine.api.lane import HotLane, Incoming
+from jobengine.api.v1 import V1
 from jobengine.build import House
 from jobengine.core.access import Caller
 from jobengine.core.job import Job, NewJob
@@ -199,7 +200,8 @@ def test_what_is_plainly_fine_the_lane_answers(
 def test_every_hot_row_is_among_these() -> None:
     lines = [said.decode("latin-1").partition(" HTTP")[0] for said in FINE_ONES]
 
-    for row in ENDPOINTS.values():
+    # The other dialects have their own.
+    for row in V1.endpoints:
         pattern = re.sub(r"{\w+}", "[^/]+", f"{row.method} {row.path}")
         told = any(re.fullmatch(pattern, line) for line in lines)
         assert told is (row.lane is Lane.HOT), row.name

@@ -6,9 +6,19 @@ import pytest
 from msgspec.structs import replace
 
 from jobengine.core import lifecycle
+from jobengine.core.backoff import AT_ONCE
 from jobengine.core.events import Event, event_of, ran_ms, waited_ms
-from jobengine.core.job import Change, Job, NewJob, State, Terms
-from jobengine.core.queues import QueueRules, RemovedQueue
+from jobengine.core.job import (
+    Change,
+    Job,
+    Keys,
+    NewJob,
+    Past,
+    Renewal,
+    State,
+    Terms,
+)
+from jobengine.core.queues import MadeQueue, PausedQueue, QueueRules, RemovedQueue
 
 RULES = QueueRules("q", lease_ms=1000, keep_ms=5000)
 LATE = 1200  # when the lease of `held` has run out
@@ -81,6 +91,84 @@ def test_the_last_instant_of_a_lease_is_the_holders_no_more() -> None:
         assert event_of(old, new, now) is event
 
 
+def test_a_failure_that_waits_before_it_is_tried_again_was_retried() -> None:
+    old = held(attempts=3)
+    for new in (
+        lifecycle.fail(old, now=300, rules=RULES, retry_at=9000),
+        lifecycle.fail(old, now=300, rules=RULES),
+        lifecycle.fail(
+            replace(old, terms=Terms(3, backoff=AT_ONCE)), now=300, rules=RULES
+        ),
+    ):
+        assert event_of(old, new, 300) is Event.RETRIED
+
+
+@pytest.mark.parametrize(
+    "renewal",
+    [
+        Renewal(),
+        Renewal(run_at=9000),
+        Renewal(run_at=100, content=b"[]", progress=b"1"),
+        Renewal(run_at=9000, terms=Terms(max_attempts=7)),
+    ],
+)
+def test_a_job_that_its_holder_puts_off_was_rescheduled(renewal: Renewal) -> None:
+    old = held(attempts=3)
+
+    new = lifecycle.reschedule(old, renewal, now=300, rules=RULES)
+
+    assert event_of(old, new, 300) is Event.RESCHEDULED
+
+
+def test_a_job_put_off_once_too_often_has_failed() -> None:
+    old = replace(held(), terms=Terms(poison_after=3), past=Past(rescheduled=99))
+
+    new = lifecycle.reschedule(old, Renewal(), now=300, rules=RULES)
+
+    assert event_of(old, new, 300) is Event.FAILED
+
+
+@pytest.mark.parametrize("made", [queued, held])
+def test_a_job_whose_place_a_new_one_takes_was_overwritten(
+    made: Callable[[], Job],
+) -> None:
+    old = replace(made(), keys=Keys("k"))
+
+    new = lifecycle.overwrite(old, NewJob(b"{}", unique_key="k"), now=300)
+
+    assert event_of(old, new, 300) is Event.OVERWRITTEN
+
+
+@pytest.mark.parametrize("made", [queued, held])
+def test_a_job_that_a_writer_cancels_was_cancelled(made: Callable[[], Job]) -> None:
+    new = lifecycle.cancel(made(), now=300, rules=RULES)
+
+    assert event_of(made(), new, 300) is Event.CANCELLED
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
+def test_a_dead_letter_that_starts_anew_was_revived(state: State) -> None:
+    dead = entered(queued(), state)
+
+    new = lifecycle.retry(dead, now=400, rules=RULES)
+
+    assert event_of(dead, new, 400) is Event.REVIVED
+
+
+def test_a_heartbeat_that_tells_how_far_it_has_come_is_a_heartbeat() -> None:
+    new = lifecycle.beat(held(), now=300, rules=RULES, progress=b"7")
+
+    assert event_of(held(), new, 300) is Event.BEAT
+
+
+def test_a_job_that_is_not_kept_is_told_of_and_then_forgotten() -> None:
+    old = replace(held(), terms=Terms(keep_ms=0))
+    new = lifecycle.complete(old, now=300, rules=RULES)
+
+    assert event_of(old, new, 300) is Event.COMPLETED
+    assert event_of(new, None, 300) is Event.FORGOTTEN
+
+
 def test_a_lost_job_that_was_past_its_expiry_too_was_lost() -> None:
     job = held(attempts=2, valid_for_ms=500)
 
@@ -148,9 +236,10 @@ def test_a_finished_job_that_is_opened_again_was_revived(
 
 
 def test_a_writer_who_starts_a_held_job_anew_has_released_it() -> None:
-    job = replace(held(attempts=3), attempt=2)
+    for past in (None, Past(lost=1, rescheduled=2)):
+        job = replace(held(attempts=3), attempt=2, past=past)
 
-    assert event_of(job, entered(job, State.QUEUED), 300) is Event.RELEASED
+        assert event_of(job, entered(job, State.QUEUED), 300) is Event.RELEASED
 
 
 def test_a_writer_who_takes_a_held_job_has_updated_it() -> None:
@@ -171,10 +260,13 @@ def test_a_change_that_is_no_move_is_an_update(
 
 
 def test_a_record_is_no_job() -> None:
-    queue = RemovedQueue("q", 1, None)
-
-    assert event_of(None, queue, 1) is None
-    assert event_of(queue, None, 1) is None
+    for queue in (
+        RemovedQueue("q", 1, None),
+        PausedQueue("q", 1, "because"),
+        MadeQueue("q", 1),
+    ):
+        assert event_of(None, queue, 1) is None
+        assert event_of(queue, None, 1) is None
     assert event_of(None, None, 1) is None
 
 

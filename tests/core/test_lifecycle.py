@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import asdict, replace
 
 from jobengine.core import lifecycle
+from jobengine.core.backoff import AT_ONCE
 from jobengine.core.job import (
     FINISHED,
     INSTANT_MAX,
@@ -13,6 +14,9 @@ from jobengine.core.job import (
     Job,
     Lease,
     NewJob,
+    Past,
+    Renewal,
+    Run,
     State,
     Terms,
 )
@@ -20,7 +24,7 @@ from jobengine.core.lifecycle import BECOMES, SETTLE, Verb, due_at, tick
 from jobengine.core.queues import QueueRules
 from jobengine.errors import InvalidJob, WrongState
 
-RULES = QueueRules("q", lease_ms=1000, keep_ms=5000)
+RULES = QueueRules("q", lease_ms=1000, keep_ms=5000, backoff=AT_ONCE)
 ONCE = Terms(max_attempts=1)
 
 
@@ -111,6 +115,12 @@ ACTS: dict[Verb, Callable[[Job], Job]] = {
     Verb.COMPLETE: lambda job: lifecycle.complete(job, now=300, rules=RULES),
     Verb.FAIL: lambda job: lifecycle.fail(job, now=300, rules=RULES),
     Verb.RELEASE: lambda job: lifecycle.release(job, now=300, rules=RULES),
+    Verb.RESCHEDULE: lambda job: lifecycle.reschedule(
+        job, Renewal(), now=300, rules=RULES
+    ),
+    Verb.OVERWRITE: lambda job: lifecycle.overwrite(job, NewJob(b"[]"), now=300),
+    Verb.CANCEL: lambda job: lifecycle.cancel(job, now=300, rules=RULES),
+    Verb.RETRY: lambda job: lifecycle.retry(job, now=300, rules=RULES),
 }
 
 
@@ -176,6 +186,7 @@ def test_a_failed_attempt_with_others_left_gives_the_job_back() -> None:
         "state": State.QUEUED,
         "lease": None,
         "updated_at": 300,
+        "past": Past(runs=(Run(1, 200, 300, "attempts"),)),
     }
 
 
@@ -195,6 +206,7 @@ def test_the_last_failed_attempt_fails_the_job_and_says_why() -> None:
         "keep_until": 5300,
         "reason": "attempts",
         "updated_at": 300,
+        "past": Past(runs=(Run(1, 200, 300, "attempts"),)),
     }
 
 
@@ -241,7 +253,18 @@ def test_a_job_opened_again_starts_from_nothing_in_its_old_place() -> None:
 
     after = updated(failed, Change(state=State.QUEUED), now=400)
 
-    assert changes(queued(), after) == {"updated_at": 400}
+    # Only what went wrong is remembered.
+    assert changes(queued(), after) == {"updated_at": 400, "past": failed.past}
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_a_writer_sets_forgives_what_went_wrong_and_forgets_none_of_it(
+    state: State,
+) -> None:
+    run = Run(1, 200, 300, "lease_lost")
+    job = replace(claimed(), past=Past(lost=2, rescheduled=99, runs=(run,)))
+
+    assert updated(job, Change(state=state)).past == Past(runs=(run,))
 
 
 def test_a_job_that_a_writer_fails_has_no_reason() -> None:
@@ -346,8 +369,13 @@ def test_time_ends_a_queued_and_a_finished_job(state: State) -> None:
 def test_a_lost_lease_gives_another_attempt_where_one_is_left() -> None:
     job = claimed(Terms(max_attempts=2))
 
-    assert tick(job, now=1200, rules=RULES) == lifecycle.fail(
-        job, now=1200, rules=RULES
+    lost, failed = (
+        tick(job, now=1200, rules=RULES),
+        lifecycle.fail(job, now=1200, rules=RULES),
+    )
+
+    assert lost == replace(
+        failed, past=Past(lost=1, runs=(Run(1, 200, 1200, "lease_lost"),))
     )
 
 

@@ -22,7 +22,7 @@ from jobengine.api.lane import HotLane
 from jobengine.build import House
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.daemon.connection import Connection
-from jobengine.daemon.settings import Limits
+from jobengine.daemon.settings import Limits, RelaySettings
 from jobengine.daemon.turns import Turns
 from jobengine.daemon.wsgi import Gateway
 
@@ -53,6 +53,8 @@ RULES = Rulebook(
         "both": QueueRules("both", read=BOTH, write=BOTH),
     }
 )
+NO_RELAY = RelaySettings()
+DIALECTS = frozenset({"v1", "v1_keys", "relay", "v2"})
 JOB = b'{"content":{"n":1},"priority":50,"valid_for":600}'
 
 
@@ -63,6 +65,8 @@ class Settings:
     limits: Limits = LIMITS
     auth_mode: str | None = None
     hosts: tuple[str, ...] = ()
+    relay: RelaySettings = NO_RELAY
+    dialects: frozenset[str] = DIALECTS
 
 
 def request(

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -70,17 +71,27 @@ def test_every_key_but_the_lists_of_a_queue_has_a_default(place: Place) -> None:
         "server": "loop",
         "job_keep_minutes": 60,
         "job_timeout_minutes": 10,
+        "dead_keep_minutes": 10_080,
         "queues": {},
         "on_queue_removed": "drop",
         "removed_keep_minutes": 1440,
+        "admins": [],
         "strict_acl": False,
         "auth": {},
         "hosts": [],
         "limits": LIMITS,
+        "relay": {"next_shape": "array"},
+        "dialects": {"v1": True, "v1_keys": True, "relay": True},
     }
 
 
-@pytest.mark.parametrize("section", ["queues", "auth", "hosts", "limits"])
+@pytest.mark.parametrize(
+    "section",
+    [
+        *("queues", "auth", "hosts", "limits"),
+        *("relay", "dialects", "dynamic_queues", "admins"),
+    ],
+)
 def test_JE1_C7_a_section_left_empty_means_its_default(
     place: Place, section: str
 ) -> None:
@@ -214,6 +225,15 @@ def test_no_more_mistakes_are_told_than_a_person_reads(place: Place) -> None:
 
     assert len(mistakes) == 101
     assert mistakes[-1] == "and 50 more"
+
+
+def test_the_examples_of_the_reference_are_valid(place: Place) -> None:
+    page = (ROOT / "docs/reference/configuration.md").read_text()
+    examples = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+    assert len(examples) > 1
+    for example in examples:
+        place.load(example)
 
 
 # --- where there is no file -------------------------------------------------------

@@ -24,12 +24,13 @@ from serving import (
 
 from jobengine.build import House
 from jobengine.core.access import Caller
+from jobengine.core.backoff import AT_ONCE
 from jobengine.core.job import Job, NewJob, State, Terms
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.testing import SimClock, SimDisk, memory_house, sim_house
 
 MAILER, SHOP = Caller("mailer"), Caller("shop")
-TWICE = Terms(max_attempts=2)
+TWICE = Terms(max_attempts=2, backoff=AT_ONCE)
 LINGER_NOT = struct.pack("ii", 1, 0)
 
 

@@ -16,9 +16,9 @@ from machine import Machine
 from jobengine.store.journal import compact, disk, log, opening, recover
 
 COMMIT = """\
-    if not self._append(group):
-        return False
-    tail.sync()
+        if not self._append(group, body):
+            return False
+        tail.sync()
 """
 
 
@@ -36,7 +36,7 @@ CRASH_BUGS: dict[str, list[Cut]] = {
         Cut(
             log.Log._commit,
             COMMIT,
-            "    tail.sync()\n    self._append(group)\n",
+            "        tail.sync()\n        self._append(group, body)\n",
         )
     ],
     "no sync before rename": [Cut(compact.Snapshot.sync, "self.tail.sync()", "pass")],
@@ -45,14 +45,18 @@ CRASH_BUGS: dict[str, list[Cut]] = {
         Cut(Machine.fsync, "self.log.append(FolderSynced())", "pass")
     ],
     "watermark too far": [
-        Cut(log.Log._commit, "    tail.sync()\n", "    self._mark()\n    tail.sync()\n")
+        Cut(
+            log.Log._commit,
+            "        tail.sync()\n",
+            "        self._mark()\n        tail.sync()\n",
+        )
     ],
     "two frames in flight": [
         Cut(
             log.Log._commit,
             COMMIT,
-            '    tail.append(Type.TXN, b"")\n'
-            "    self._append(group)\n    tail.sync()\n",
+            '        tail.append(Type.TXN, b"")\n'
+            "        self._append(group, body)\n        tail.sync()\n",
         )
     ],
     "truncate without a sync": [
@@ -61,10 +65,10 @@ CRASH_BUGS: dict[str, list[Cut]] = {
     "two threads sync one descriptor": [
         Cut(
             log.Log._commit,
-            "    tail.sync()\n",
-            "    with suppress(OSError):  # told to the thread of the watermarks\n"
-            "        tail.sync()\n"
-            "    tail.sync()\n",
+            "        tail.sync()\n",
+            "        with suppress(OSError):  # told to the thread of the watermarks\n"
+            "            tail.sync()\n"
+            "        tail.sync()\n",
         )
     ],
     "an unclean stop continued in place": [

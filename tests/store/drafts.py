@@ -2,12 +2,14 @@
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from zlib import crc32
 
 from jobengine.core.job import Job, State, Terms
 from jobengine.errors import StoreCorrupt, StoreError
 from jobengine.store.journal.frame import (
     FIRST_FRAME,
+    FRAME_HEADER,
     HEADER_BYTES,
     MARK_BYTES,
     MARKS_AT,
@@ -15,7 +17,10 @@ from jobengine.store.journal.frame import (
     Mark,
     SnapEnd,
     Type,
+    frame_header,
+    header_copies,
     new_slot,
+    open_header,
     pack_header,
 )
 from jobengine.store.journal.opening import Opened, open_database
@@ -133,6 +138,21 @@ def running_draft() -> Draft:
 def flipped(data: bytes, at: int, mask: int) -> bytes:
     """The file with one byte bent."""
     return data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
+
+
+def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each frame of a file."""
+    header = open_header(header_copies(data[:FIRST_FRAME]), SECRET)
+    keys = Keys(header.file_id, header.epoch, header.data_key)
+    at = FIRST_FRAME
+    while at < len(data):
+        frame = frame_header(data[at : at + FRAME_HEADER], keys.ctx)
+        assert frame is not None
+        sealed = data[at + FRAME_HEADER : at + frame.size - 4]
+        body = keys.open_frame(frame, sealed)
+        assert body is not None
+        yield frame.type, body
+        at += frame.size
 
 
 def disk_with(data: bytes) -> SimDisk:

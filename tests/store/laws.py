@@ -15,8 +15,15 @@ import pytest
 from drafts import job
 from msgspec.structs import asdict, replace
 
-from jobengine.core.job import Job, Lease, State, Terms
-from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
+from jobengine.core.backoff import Backoff
+from jobengine.core.job import Job, Keys, Lease, Past, Run, State, Terms
+from jobengine.core.queues import (
+    MadeQueue,
+    PausedQueue,
+    QueueRules,
+    RemovedQueue,
+    Rulebook,
+)
 from jobengine.errors import DuplicateJob, TransactionTooLarge
 from jobengine.store.port import Record, Store, Transaction
 from jobengine.testing import SimClock
@@ -93,11 +100,21 @@ FULL = job(
     run_at=3,
     expires_at=4,
     attempt=5,
-    terms=Terms(max_attempts=6, lease_ms=7, keep_ms=8),
+    terms=Terms(
+        max_attempts=6,
+        lease_ms=7,
+        keep_ms=8,
+        backoff=Backoff("list", 1, 2.5, 3, (4, 5), 0.5),
+        poison_after=9,
+        dead_keep_ms=10,
+    ),
     lease=Lease("token", "holder", 9, 8),
     finished_at=10,
     keep_until=1 << 50,
     reason="lease_lost",
+    keys=Keys("unique \N{HONEYBEE}", "fingerprint"),
+    progress=b'{"at": 1} ',
+    past=Past(2, 3, (Run(1, 2, 3, "attempts", "told"), Run(4, 5, 6, "lease_lost"))),
 )
 
 
@@ -388,6 +405,34 @@ class Laws:
             assert tx.get("q1", one.uid) is None
             assert tx.jobs("q1") == tx.due(9) == tx.queues() == []
             assert set(tx.counts("q1").values()) == {0}
+
+    def test_records_of_every_kind_come_back_and_are_told_apart(
+        self, place: Place
+    ) -> None:
+        removed = RemovedQueue("gone", 5, 5 + DAY_MS)
+        paused = PausedQueue("q1", 3, "why")
+        made = MadeQueue("q1", 4, ("a", "b"), ("c",), "salt", b"\x00digest\xff")
+        bare = MadeQueue("made by its first job", 5)
+        with place.store.transaction() as tx:
+            for record in (removed, paused, made, bare):
+                tx.put_record(record)
+
+        for store in now_and_again(place):
+            with store.transaction() as tx:
+                assert tx.record(PausedQueue, "q1") == paused
+                assert tx.record(MadeQueue, "q1") == made
+                assert tx.record(RemovedQueue, "q1") is None
+                assert tx.records(RemovedQueue) == [removed]
+                assert tx.records(PausedQueue) == [paused]
+                assert tx.records(MadeQueue) == [made, bare]
+
+        with place.store.transaction() as tx:
+            tx.put_record(again := PausedQueue("q1", 6, "another"))
+            tx.drop_record(made)
+        with place.again().transaction() as tx:
+            assert tx.records(PausedQueue) == [again]
+            assert tx.records(MadeQueue) == [bare]
+            assert tx.records(RemovedQueue) == [removed]
 
     def test_a_block_sees_the_records_it_has_kept(self, place: Place) -> None:
         with place.store.transaction() as tx:

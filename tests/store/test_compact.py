@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from drafts import job, opened, rows
+from drafts import frames, job, opened, rows
 from msgspec.structs import replace
 
 from jobengine.build import House, open_house
@@ -25,11 +25,8 @@ from jobengine.store.journal.compact import LAST_COMMITS, Compactor
 from jobengine.store.journal.disk import DiskFull, OsDisk, OsFile
 from jobengine.store.journal.frame import (
     FIRST_FRAME,
-    FRAME_HEADER,
     MARKS_AT,
-    Keys,
     Type,
-    frame_header,
     header_copies,
     open_header,
 )
@@ -126,20 +123,6 @@ class Bench:
     @property
     def epoch(self) -> int:
         return open_header(header_copies(self.data[:FIRST_FRAME]), SECRET).epoch
-
-
-def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    header = open_header(header_copies(data[:FIRST_FRAME]), SECRET)
-    keys = Keys(header.file_id, header.epoch, header.data_key)
-    at = FIRST_FRAME
-    while at < len(data):
-        frame = frame_header(data[at : at + FRAME_HEADER], keys.ctx)
-        assert frame is not None
-        sealed = data[at + FRAME_HEADER : at + frame.size - 4]
-        body = keys.open_frame(frame, sealed)
-        assert body is not None
-        yield frame.type, body
-        at += frame.size
 
 
 def numbers(body: bytes) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from drafts import job
+from key_laws import KeyLaws
 from laws import KEPT, Laws, Oops, failing, keep, kept
 
 from jobengine.build import House
@@ -52,7 +53,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[JournalPlace]:
     made.close()
 
 
-class TestJournal(Laws):
+class TestJournal(Laws, KeyLaws):
     """With a crash, and with a stop, wherever a law speaks of the next start."""
 
 

@@ -1,6 +1,7 @@
 """The laws, kept by the store that keeps nothing over a restart."""
 
 import pytest
+from key_laws import KeyLaws
 from laws import Laws
 
 from jobengine.store.memory import MemoryStore
@@ -18,7 +19,7 @@ class MemoryPlace:
     def meanwhile(self) -> None: ...
 
 
-class TestMemory(Laws):
+class TestMemory(Laws, KeyLaws):
     @pytest.fixture
     def place(self) -> MemoryPlace:
         return MemoryPlace()

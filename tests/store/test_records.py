@@ -9,8 +9,20 @@ from drafts import added, job, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobengine.core.job import Job, Lease, State, Terms
-from jobengine.core.queues import RemovedQueue
+from jobengine.core.backoff import DELAY_MS_MAX, DELAYS_MAX, FACTOR_MAX, KINDS, Backoff
+from jobengine.core.job import (
+    ATTEMPTS_MAX,
+    INSTANT_MAX,
+    OWN,
+    Job,
+    Keys,
+    Lease,
+    Past,
+    Run,
+    State,
+    Terms,
+)
+from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
 from jobengine.errors import StoreCorrupt
 from jobengine.store.journal.records import (
     BODY,
@@ -30,6 +42,28 @@ pack = msgspec.msgpack.encode
 numbers = st.integers(0, 2**63 - 1)
 maybe = st.none() | numbers
 names = st.text("abcXYZ019_.:@ -", min_size=1, max_size=255)
+texts = st.text(max_size=20)
+counts = st.none() | st.sampled_from([OWN, 1, ATTEMPTS_MAX])
+times = st.none() | st.integers(0, INSTANT_MAX)
+delays = st.integers(0, DELAY_MS_MAX)
+
+
+@st.composite
+def backoffs(draw: st.DrawFn) -> Backoff:
+    kind = draw(st.sampled_from(KINDS))
+    steps = st.lists(delays, min_size=1, max_size=DELAYS_MAX).map(tuple)
+    return Backoff(
+        kind,
+        draw(delays),
+        draw(st.floats(1, FACTOR_MAX)),
+        draw(delays),
+        draw(steps) if kind == "list" else (),
+        draw(st.floats(0, 1)),
+    )
+
+
+runs = st.builds(Run, numbers, numbers, numbers, names, st.none() | texts)
+pasts = st.builds(Past, numbers, numbers, st.lists(runs, max_size=10).map(tuple))
 jobs = st.builds(
     Job,
     uid=st.uuids().map(str),
@@ -43,7 +77,15 @@ jobs = st.builds(
     run_at=numbers,
     expires_at=maybe,
     attempt=numbers,
-    terms=st.builds(Terms, max_attempts=maybe, lease_ms=maybe, keep_ms=maybe),
+    terms=st.builds(
+        Terms,
+        max_attempts=counts,
+        lease_ms=times,
+        keep_ms=times,
+        backoff=st.none() | backoffs(),
+        poison_after=counts,
+        dead_keep_ms=times | st.just(OWN),
+    ),
     lease=st.none()
     | st.builds(
         Lease, token=st.uuids().map(str), holder=names, until=numbers, since=numbers
@@ -51,8 +93,22 @@ jobs = st.builds(
     finished_at=maybe,
     keep_until=maybe,
     reason=st.none() | names,
+    keys=st.none() | st.builds(Keys, st.none() | texts, st.none() | texts),
+    progress=st.none() | st.binary(max_size=100),
+    past=st.none() | pasts,
 )
+services = st.lists(names, max_size=5).map(tuple)
 removed = st.builds(RemovedQueue, name=names, removed_at=numbers, due_at=maybe)
+paused = st.builds(PausedQueue, name=names, noted_at=numbers, reason=texts)
+made_queues = st.builds(
+    MadeQueue,
+    name=names,
+    noted_at=numbers,
+    read=services,
+    write=services,
+    salt=st.none() | texts,
+    digest=st.none() | st.binary(max_size=32),
+)
 
 # The row of the first version of the format: a job of 11 fields and no lease.
 OLDEST = (f"{1:036d}", "q1", 1, 50, 0, 1000, 1000, 1000, None, 0, ())
@@ -80,17 +136,20 @@ def refusal(*bodies: bytes) -> StoreCorrupt:
     return refused.value
 
 
-@given(st.lists(jobs, unique_by=lambda made: made.uid), st.lists(removed))
+@given(
+    st.lists(jobs, unique_by=lambda made: made.uid, max_size=5),
+    st.lists(removed | paused | made_queues, max_size=5),
+)
 def test_every_field_of_every_row_comes_back(
-    made: list[Job], records: list[RemovedQueue]
+    made: list[Job], records: list[Record]
 ) -> None:
     changes: list[Change] = [(None, new) for new in made]
-    changes += [(None, new) for new in records]
+    changes += [(None, new) for new in records]  # type: ignore[misc]
 
     replay = replayed(encode(changes))
 
     assert replay.jobs == {new.uid: new for new in made}
-    assert replay.records == {(RemovedQueue, new.name): new for new in records}
+    assert replay.records == {(type(new), new.name): new for new in records}
 
 
 @given(st.lists(jobs, min_size=1, max_size=4), st.data())
@@ -181,6 +240,55 @@ def test_a_row_reads_at_every_length_that_there_was(length: int) -> None:
     assert replay.jobs == {OLDEST[0]: job(1, content=b"{}", **expected)}
 
 
+@pytest.mark.parametrize("length", range(15, 19))
+def test_a_row_reads_at_every_length_that_there_is(length: int) -> None:
+    run = (1, 2, 3, "attempts", "told")
+    rare = (("key", None), b"7", (4, 5, (run,)))
+    row = (*OLDEST, *[None] * 4, *rare)[:length]
+
+    found = replayed(body_of(OLDEST[0]) + record(JOB_ROW, pack(row))).jobs
+
+    names = ("keys", "progress", "past")
+    values = (Keys("key"), b"7", Past(4, 5, (Run(*run),)))
+    expected = dict(zip(names[: length - 15], values, strict=False))
+    assert found == {OLDEST[0]: job(1, content=b"{}", **expected)}
+
+
+@pytest.mark.parametrize("length", range(7))
+def test_terms_read_at_every_length_that_there_is(length: int) -> None:
+    backoff = ("list", 1, 2.5, 3, (4, 5), 0.5)
+    terms = (1, 2, 3, backoff, -1, -1)[:length]
+    row = (*OLDEST[:10], terms)
+
+    found = replayed(body_of(OLDEST[0]) + record(JOB_ROW, pack(row))).jobs
+
+    values = (1, 2, 3, Backoff(*backoff), OWN, OWN)[:length]
+    assert found[OLDEST[0]].terms == Terms(*values)  # type: ignore[arg-type]
+
+
+def test_an_ordinary_row_is_as_short_as_it_was_before_there_were_more_fields() -> None:
+    """Byte for byte."""
+    held = job(
+        1,
+        state=State.INPROGRESS,
+        terms=Terms(1, 2, 3),
+        lease=Lease("token", "me", 9, 8),
+    )
+    row = msgspec.structs.astuple(held)[:5] + msgspec.structs.astuple(held)[6:11]
+
+    fields = (*row, (1, 2, 3), ("token", "me", 9, 8), None, None, None)
+
+    content = body_of(held.uid, held.content)
+    assert added(held) == content + record(JOB_ROW, pack(fields))
+
+
+def test_a_row_with_one_rare_field_has_all_three() -> None:
+    short, long = added(job(1)), added(job(1, progress=b"7"))
+
+    # An array of more than 15 has a head of 3 bytes.
+    assert len(long) - len(short) == 2 + 1 + 3 + 1
+
+
 def test_a_lease_comes_back_with_the_instant_at_which_its_run_began() -> None:
     held = job(1, state=State.INPROGRESS, lease=Lease("token", "me", 9, since=8))
 
@@ -190,8 +298,12 @@ def test_a_lease_comes_back_with_the_instant_at_which_its_run_began() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        (*OLDEST, None, None, None, None, "new"),
-        (*OLDEST[:10], (1, 2, 3, "new")),
+        (*OLDEST, *[None] * 7, "new"),
+        (*OLDEST[:10], (1, 2, 3, None, None, None, "new")),
+        (*OLDEST[:10], (1, 2, 3, ("constant", 0, 2.0, 9, (), 0.0, "new"))),
+        (*OLDEST, *[None] * 4, ("key", None, "new")),
+        (*OLDEST, *[None] * 6, (0, 0, (), "new")),
+        (*OLDEST, *[None] * 6, (0, 0, ((1, 2, 3, "attempts", None, "new"),))),
         (*OLDEST, ("token", "me", 9, 8, "new")),
     ],
 )
@@ -199,8 +311,17 @@ def test_a_longer_row_is_a_newer_one_and_is_refused(row: tuple[object, ...]) -> 
     refusal(body_of(OLDEST[0]) + record(JOB_ROW, pack(row)))
 
 
-def test_a_longer_record_is_refused() -> None:
-    refusal(record(RECORD, pack((1, ("q", 1, None, "new")))))
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        (1, ("q", 1, None)),
+        (2, ("q", 1, "why", None)),
+        (3, ("q", 1, ("a",), (), None, None, None)),
+    ],
+)
+def test_a_longer_record_is_refused(kind: int, row: tuple[object, ...]) -> None:
+    replayed(record(RECORD, pack((kind, row))))
+    refusal(record(RECORD, pack((kind, (*row, "new")))))
 
 
 @pytest.mark.parametrize("kind", [4, 5, 8, 255])
@@ -212,7 +333,7 @@ def test_a_record_of_an_unknown_kind_is_refused(kind: int) -> None:
 def test_a_row_of_an_unknown_kind_of_record_is_refused(kind: int) -> None:
     row = ("q", 1, None) if kind == RECORD else "q"
 
-    assert "newer version" in str(refusal(record(kind, pack((2, row)))))
+    assert "newer version" in str(refusal(record(kind, pack((4, row)))))
 
 
 def test_padding_is_passed_over() -> None:
@@ -231,6 +352,19 @@ def test_padding_is_passed_over() -> None:
         record(JOB_ROW, pack(OLDEST[:10])),
         record(JOB_ROW, pack((*OLDEST[:4], 9, *OLDEST[5:]))),
         record(JOB_ROW, pack((*OLDEST[:2], "1", *OLDEST[3:]))),
+        # Terms that nobody could have agreed to.
+        body_of(OLDEST[0]) + record(JOB_ROW, pack((*OLDEST[:10], (0,)))),
+        body_of(OLDEST[0]) + record(JOB_ROW, pack((*OLDEST[:10], (1, -1)))),
+        body_of(OLDEST[0])
+        + record(
+            JOB_ROW,
+            pack((*OLDEST[:10], (1, None, None, ("list", 0, 2.0, 9, (), 0.0)))),
+        ),
+        body_of(OLDEST[0])
+        + record(
+            JOB_ROW,
+            pack((*OLDEST[:10], (1, None, None, ("never", 0, 2.0, 9, (), 0.0)))),
+        ),
         record(TOMBSTONE, b"\xff\xfe"),
         record(BODY, b"\xff" * 40),
         record(RECORD, pack((1, ("q",)))),

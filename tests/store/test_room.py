@@ -14,7 +14,25 @@ from msgspec.structs import replace
 
 from jobengine.build import House
 from jobengine.core.access import Caller
-from jobengine.core.job import Change, Job, Lease, NewJob, State, Terms
+from jobengine.core.backoff import AT_ONCE, DELAY_MS_MAX, DELAYS_MAX, Backoff
+from jobengine.core.job import (
+    ATTEMPTS_MAX,
+    KEY_CHARS_MAX,
+    PROGRESS_BYTES_MAX,
+    RUNS_KEPT,
+    Change,
+    Job,
+    Keys,
+    Lease,
+    NewJob,
+    Past,
+    Renewal,
+    Run,
+    State,
+    Terms,
+    rare_bytes,
+)
+from jobengine.core.lifecycle import ERROR_CHARS_MAX
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.errors import JobNotFound, StoreFailed, StoreFull
 from jobengine.store.journal import disk as disk_module
@@ -34,8 +52,9 @@ from jobengine.store.journal.room import (
     Room,
     owed_bytes,
 )
-from jobengine.store.port import TRANSACTION_BYTES_MAX
-from jobengine.store.rows import Rows
+from jobengine.store.memory import ROW_GROWTH
+from jobengine.store.port import ROW_BYTES_MAX, TRANSACTION_BYTES_MAX
+from jobengine.store.rows import FEW_ROWS, Rows
 from jobengine.testing import SimClock, SimDisk, sim_house
 
 LIMIT_S = 10  # for what must come; a test that passes never waits so long
@@ -197,57 +216,104 @@ def test_another_file_fits_when_it_has_room_for_what_is_owed() -> None:
 # --- What the reserve must hold ---------------------------------------------------
 
 
-def life(queue: str, holder: str, *, large: bool) -> list[tuple[Job, Job | None]]:
-    """A claim, what it comes to, and the end, with numbers small or as they can be."""
-    at = 253_402_300_799_999
-    number = (1 << 63) - 1 if large else 100
-    terms = Terms(number, at, at) if large else Terms()
-    queued = job(
-        1,
-        queue=queue,
-        seq=number,
-        created_at=at,
-        updated_at=at,
-        run_at=at,
-        expires_at=at,
-        terms=terms,
-    )
+AT = 253_402_300_799_999
+NUMBER = (1 << 63) - 1
+# The largest terms whose fields are not counted apart, and those that are.
+AGREED = Terms(ATTEMPTS_MAX, AT, AT, None, ATTEMPTS_MAX, AT)
+DELAYS = (DELAY_MS_MAX,) * DELAYS_MAX
+WITH_DELAYS = Backoff("list", DELAY_MS_MAX, 99.5, DELAY_MS_MAX, DELAYS, 0.3)
+RUN = Run(NUMBER, AT, AT, "unprocessable")
+TOLD = replace(RUN, error="\N{HONEYBEE}" * ERROR_CHARS_MAX)
+
+LIVES: dict[str, dict[str, object]] = {
+    "small": {"terms": Terms(), "seq": 1},
+    "plain": {"terms": replace(AGREED, poison_after=None, dead_keep_ms=None)},
+    "agreed": {"terms": AGREED},
+    "keys": {"keys": Keys("k", "\N{HONEYBEE}" * KEY_CHARS_MAX)},
+    "progress": {"progress": b"x" * PROGRESS_BYTES_MAX},
+    "past": {"past": Past(ATTEMPTS_MAX, ATTEMPTS_MAX, (RUN,) * (RUNS_KEPT - 1))},
+    "everything": {
+        "terms": replace(AGREED, backoff=WITH_DELAYS),
+        "keys": Keys("\N{HONEYBEE}" * KEY_CHARS_MAX, "x" * KEY_CHARS_MAX),
+        "progress": b"x" * PROGRESS_BYTES_MAX,
+        "past": Past(ATTEMPTS_MAX, ATTEMPTS_MAX, (TOLD,) * RUNS_KEPT),
+    },
+}
+
+
+def life(
+    names: tuple[str, str], fields: dict[str, object], error: str | None
+) -> list[tuple[Job, Job | None]]:
+    """A claim, what it comes to, and the end, with numbers as large as they can be."""
+    large = {"queue": names[0], "seq": NUMBER, "expires_at": AT, "terms": AGREED}
+    instants = dict.fromkeys(("created_at", "updated_at", "run_at"), AT)
+    queued = job(1, **(large | instants | fields))
     taken = replace(
         queued,
         state=State.INPROGRESS,
-        attempt=number,
-        lease=Lease("t" * 36, holder, at, at),
+        attempt=NUMBER,
+        lease=Lease("t" * 36, names[1], AT, AT),
     )
+    past = taken.past or Past()
+    runs = (*past.runs, replace(RUN, error=error))[-RUNS_KEPT:]
     ended = replace(
         taken,
         state=State.FAILED,
         lease=None,
-        finished_at=at,
-        keep_until=at,
-        reason="lease_lost",
+        finished_at=AT,
+        keep_until=AT,
+        reason="unprocessable",
+        past=Past(ATTEMPTS_MAX, ATTEMPTS_MAX, runs),
     )
     return [(queued, taken), (taken, ended), (ended, None)]
 
 
 @pytest.mark.parametrize("names", [SHORT, LONG], ids=("short", "long"))
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("kind", LIVES)
+@pytest.mark.parametrize("told", [False, True])
 def test_what_a_job_owes_pays_for_all_its_rows_in_frames_of_their_own(
-    names: tuple[str, str], large: bool
+    names: tuple[str, str], kind: str, told: bool
 ) -> None:
     rows = Rows()
-    changes = life(*names, large=large)
+    changes = life(names, LIVES[kind], None)
+    if told:
+        # As long an error as a full disk still takes.
+        changes = life(names, LIVES[kind], "x" * most_of_an_error(changes))
     rows.replace_job(None, changes[0][0], now=0)
 
     while changes:
         owed = owed_bytes(
-            jobs=rows.jobs, unfinished=rows.unfinished, name_bytes=rows.name_bytes
+            jobs=rows.jobs, unfinished=rows.unfinished, row_bytes=rows.row_bytes
         )
         frames = [FRAME_OVERHEAD + len(encode([change])) for change in changes]
         assert sum(frames) <= owed
         old, new = changes.pop(0)
         rows.replace_job(old, new, now=0)
 
-    assert (rows.jobs, rows.unfinished, rows.name_bytes) == (0, 0, 0)
+    assert (rows.jobs, rows.unfinished, rows.row_bytes) == (0, 0, 0)
+
+
+def most_of_an_error(changes: list[tuple[Job, Job | None]]) -> int:
+    taken, ended = changes[1]
+    assert ended is not None
+    grown = rare_bytes(ended) - rare_bytes(taken)
+    return min(max(ROW_GROWTH - grown, 0), ERROR_CHARS_MAX)
+
+
+@pytest.mark.parametrize("kind", LIVES)
+def test_a_row_takes_no_more_than_a_transaction_counts_for_it(kind: str) -> None:
+    for old, new in life(LONG, LIVES[kind], None):
+        size = FRAME_OVERHEAD + len(encode([(old, new)]))
+        # Of a job that has gone only a tombstone is written.
+        assert size <= ROW_BYTES_MAX + (0 if new is None else rare_bytes(new))
+
+
+def test_few_rows_fit_one_block_whatever_they_are() -> None:
+    rows = [new for _, new in life(LONG, LIVES["everything"], TOLD.error) if new]
+
+    most = max(ROW_BYTES_MAX + rare_bytes(row) + 2 * ROW_GROWTH for row in rows)
+
+    assert FEW_ROWS * most < TRANSACTION_BYTES_MAX
 
 
 def bounded(size: int, clock: SimClock) -> tuple[House, SimDisk]:
@@ -296,6 +362,53 @@ def test_on_a_full_disk_every_job_is_claimed_completed_and_swept(
     assert len(disk.names["db"].data) <= 4 * MIB
     house.close()
     assert opened(disk).why == "clean"
+
+
+def test_on_a_full_disk_every_job_ends_however_much_is_in_its_row(
+    clock: SimClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "RESERVE_MIN", 0)
+    house, disk = bounded(16 * MIB, clock)
+    queue, me = LONG[0], Caller(LONG[1])
+    terms = Terms(max_attempts=1, lease_ms=1000, backoff=WITH_DELAYS)
+    made: list[str] = []
+    with suppress(StoreFull):
+        # In batches, so that one commit takes much of what is left.
+        while True:
+            news = [
+                NewJob(
+                    b"{}",
+                    terms=terms,
+                    unique_key=f"{len(made) + n}",
+                    fingerprint="\N{HONEYBEE}" * 100,
+                    progress=b"x" * 10_000,
+                )
+                for n in range(90)
+            ]
+            jobs = house.engine.enqueue_batch(me, [(queue, new) for new in news])
+            made += [each.uid for each in jobs if each is not None]
+
+    ends = [
+        lambda uid: house.engine.complete(me, queue, uid),
+        lambda uid: house.engine.fail(me, queue, uid),
+        lambda uid: house.engine.cancel(me, queue, uid),
+        lambda uid: None,  # its lease runs out
+    ]
+    for number in range(len(made)):
+        (taken,) = house.engine.claim(me, queue)
+        ends[number % len(ends)](taken.uid)
+    swept = 0
+    for _ in range(2):
+        clock.advance(seconds=2)
+        while found := house.upkeep.sweep():
+            swept += found.total()
+
+    assert len(made) > 200
+    # Each is forgotten once, and those whose lease ran out were lost before.
+    assert swept == len(made) + len(made) // len(ends)
+    assert len(disk.names["db"].data) <= 16 * MIB
+    house.close()
+    assert opened(disk).rows.jobs == {}
 
 
 # --- A house on a full disk -------------------------------------------------------
@@ -379,6 +492,56 @@ def test_full_means_no_new_work_and_all_else_goes_on(site: Site) -> None:
     assert site.house.upkeep.sweep().total() == 2
     with pytest.raises(JobNotFound):
         site.house.engine.delete(ME, "q1", one)
+
+
+def test_a_full_disk_takes_no_more_of_a_job_than_its_row_needs(site: Site) -> None:
+    engine = site.house.engine
+    new = NewJob(b"{}", progress=b"x" * 5000, terms=Terms(2, backoff=AT_ONCE))
+    for _ in range(4):
+        engine.enqueue(ME, "q1", new)
+    one, two, three, four = (job.uid for job in engine.claim(ME, "q1", 4))
+    site.fill()
+
+    for more in (
+        lambda: engine.beat(ME, "q1", one, progress=b"y" * 6000),
+        lambda: engine.fail(ME, "q1", one, error="x" * 1000),
+        lambda: engine.reschedule(ME, "q1", one, Renewal(content=b"more")),
+        lambda: engine.reschedule(ME, "q1", one, Renewal(progress=b"x" * 6000)),
+        lambda: engine.enqueue(ME, "q1", new),
+    ):
+        before = engine.get(ME, "q1", one)
+        with pytest.raises(StoreFull, match="those accepted go on"):
+            more()
+        assert engine.get(ME, "q1", one) is before
+
+    assert engine.beat(ME, "q1", one, progress=b"y" * 5000).progress == b"y" * 5000
+    assert engine.complete(ME, "q1", one).state is State.COMPLETE
+    assert engine.fail(ME, "q1", two).state is State.QUEUED
+    assert engine.fail(ME, "q1", three, error="in a word").error == "in a word"
+    site.clock.advance(minutes=11)
+    assert site.house.upkeep.sweep().total() == 1
+    assert engine.get(ME, "q1", four).state is State.QUEUED
+    found = opened(site.disk.clone()).rows.jobs
+    assert {uid: found[uid].state for uid in (one, two, three, four)} == {
+        one: State.COMPLETE,
+        two: State.QUEUED,
+        three: State.QUEUED,
+        four: State.QUEUED,
+    }
+
+
+def test_with_the_reserve_used_up_nothing_is_buried_either(site: Site) -> None:
+    terms = Terms(max_attempts=1, keep_ms=0)
+    uid = site.house.engine.enqueue(ME, "q1", NewJob(b"{}", terms=terms)).uid
+    site.house.engine.claim(ME, "q1")
+    site.fill()
+
+    with site.house.store.lock:
+        site.journal.create_room = site.journal._change_room = 100
+
+    with pytest.raises(StoreFull, match="nothing can be changed"):
+        site.house.engine.complete(ME, "q1", uid)
+    assert site.house.engine.get(ME, "q1", uid).state is State.INPROGRESS
 
 
 def test_a_refused_create_leaves_nothing_behind(site: Site) -> None:

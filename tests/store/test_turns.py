@@ -12,6 +12,7 @@ from types import TracebackType
 
 import pytest
 from drafts import job
+from key_laws import KeyLaws
 from laws import KEPT, Laws, in_threads, keep, kept
 
 from jobengine.build import House
@@ -139,7 +140,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[TurnPlace]:
     made.close()
 
 
-class TestTurns(Laws):
+class TestTurns(Laws, KeyLaws):
     """With a crash wherever a law speaks of the next start."""
 
 

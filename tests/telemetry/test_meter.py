@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobengine.core.access import Caller
+from jobengine.core.backoff import AT_ONCE
 from jobengine.core.events import Event
-from jobengine.core.job import Change, Job, NewJob, State, Terms
-from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.core.job import Change, Job, NewJob, Renewal, State, Terms
+from jobengine.core.queues import MadeQueue, QueueRules, Rulebook
+from jobengine.intake import Conflict
 from jobengine.telemetry import exposition, families
 from jobengine.telemetry.exposition import Buckets, Family, Histogram
 from jobengine.telemetry.metrics import METHODS, Level, Meter
@@ -50,6 +53,10 @@ def value(text: str, name: str, **labels: str) -> float:
     return values(text)[name, frozenset(labels.items())]
 
 
+def told_apart(labels: dict[str, str]) -> str:
+    return labels.get("outcome", "") + labels.get("reason", "")
+
+
 @dataclass
 class Life:
     """A house with a meter that listens, and what that has counted."""
@@ -69,7 +76,7 @@ class Life:
         self.before = values(page(self.meter))
 
     def enqueue(self, *, attempts: int = 1, valid_for_ms: int | None = None) -> Job:
-        terms = Terms(max_attempts=attempts)
+        terms = Terms(max_attempts=attempts, backoff=AT_ONCE)
         new = NewJob(b"{}", valid_for_ms=valid_for_ms, terms=terms)
         made: Job = self.engine.enqueue(ME, "q", new)
         return made
@@ -78,14 +85,18 @@ class Life:
         (job,) = self.engine.claim(ME, "q")
         return job
 
+    def __getattr__(self, verb: str) -> Any:
+        """A verb of the engine."""
+        return partial(getattr(self.engine, verb), ME, "q")
+
     def say(self, job: Job, state: State) -> None:
         self.engine.update(ME, "q", job.uid, Change(state=state))
 
     def moved(self) -> dict[str, float]:
-        """The counters that are not what they were, by name and outcome."""
+        """The counters that are not what they were, by name and outcome or reason."""
         now = values(page(self.meter))
         return {
-            name.removeprefix("jobengine_") + dict(labels).get("outcome", ""): moved
+            name.removeprefix("jobengine_") + told_apart(dict(labels)): moved
             for (name, labels), count in now.items()
             if name.endswith("_total")
             and (moved := count - self.before.get((name, labels), 0))
@@ -150,9 +161,54 @@ def test_a_lost_lease_a_release_and_a_failure_are_told_apart() -> None:
         "jobs_settled_totalfailed": 1,
         "leases_lost_totalretried": 1,
         "leases_lost_totalfailed": 1,
+        "jobs_dead_totalattempts": 1,
+        "jobs_dead_totallease_lost": 1,
     }
     # A run of which nobody said how it went has no length.
     assert life.seconds("job_run_seconds") == (3, 0)
+
+
+def test_what_is_cancelled_put_off_or_overwritten_is_told_apart() -> None:
+    life, keyed = Life(), NewJob(b"{}", unique_key="k")
+
+    life.cancel(life.enqueue().uid)
+    life.enqueue()
+    life.reschedule(life.claim().uid, Renewal())
+    life.complete(life.claim().uid)
+    for _ in range(2):
+        life.engine.enqueue_batch(ME, [("q", keyed)], conflict=Conflict.REPLACE)
+
+    assert life.moved() == {
+        "jobs_enqueued_total": 3,
+        "jobs_claimed_total": 2,
+        "jobs_settled_totalcancelled": 1,
+        "jobs_settled_totalrescheduled": 1,
+        "jobs_settled_totalcomplete": 1,
+        "jobs_overwritten_total": 1,
+    }
+
+
+@pytest.mark.parametrize("keep_ms", [0, 5000])
+def test_a_dead_letter_is_counted_once_by_why_it_died(keep_ms: int) -> None:
+    life = Life()
+    terms = Terms(keep_ms=keep_ms)
+    life.engine.enqueue(ME, "q", NewJob(b"{}", terms=terms))
+
+    life.fail(life.claim().uid, reason="critical")
+    life.clock.advance(ms=5000)
+    life.house.upkeep.sweep()
+
+    moved = life.moved()
+    assert moved["jobs_settled_totalfailed"] == 1
+    assert moved["jobs_dead_totalcritical"] == 1
+
+
+def test_what_a_writer_calls_failed_is_no_dead_letter() -> None:
+    life = Life()
+
+    life.say(life.enqueue(), State.FAILED)
+
+    assert life.moved() == {"jobs_enqueued_total": 1, "jobs_settled_totalfailed": 1}
 
 
 def test_what_time_takes_is_told_from_what_a_caller_takes() -> None:
@@ -202,6 +258,41 @@ def test_jobs_of_a_queue_that_left_are_shown_together() -> None:
     assert value(text, "jobengine_jobs", queue="_other", state="queued") == 7
     ages = {v for (n, _), v in values(text).items() if "oldest" in n}
     assert ages == {1.5}
+
+
+def test_queues_that_callers_made_share_one_name() -> None:
+    meter, job = new_meter("here"), Life().enqueue()
+    meter.tell_made(lambda queue: queue.startswith("made"))
+
+    meter.commit([(None, replace(job, queue=f"made {n}")) for n in range(1000)], 1)
+    meter.denied("made 7", "me")
+
+    text = page(
+        meter,
+        Level("here", {"queued": 1}, 100, paused=True),
+        Level("gone", {"queued": 2}, 9000, paused=True),
+        Level("made 1", {"queued": 3}, 2500, paused=True),
+        Level("made 2", {"queued": 4}, 1500),
+    )
+    assert value(text, "jobengine_jobs_enqueued_total", queue="(made)") == 1000
+    denied = {"queue": "(made)", "service": "me"}
+    assert value(text, "jobengine_requests_denied_total", **denied) == 1
+    assert value(text, "jobengine_jobs", queue="(made)", state="queued") == 7
+    assert value(text, "jobengine_jobs", queue="_other", state="queued") == 2
+    age = "jobengine_oldest_ready_age_seconds"
+    assert value(text, age, queue="(made)") == 2.5
+    paused = {k: v for k, v in values(text).items() if k[0] == "jobengine_queue_paused"}
+    assert [v for _, v in sorted(paused.items(), key=str)] == [1, 1]
+    assert '"made' not in text
+
+
+def test_a_queue_that_is_made_or_paused_is_no_event_of_a_job() -> None:
+    meter = new_meter()
+    before = page(meter)
+
+    meter.commit([(None, MadeQueue("m", 1)), (MadeQueue("m", 1), None)], 1)
+
+    assert values(page(meter)) == values(before)
 
 
 # --- names ------------------------------------------------------------------------
@@ -409,7 +500,8 @@ def full() -> Meter:
     made, taken = life.enqueue(), life.claim()
     for name in names:
         old, new = replace(made, queue=name), replace(taken, queue=name)
-        meter.commit([(None, old), (old, new), (new, old)], 1)
+        dead = replace(new, state=State.FAILED, lease=None, reason="attempts")
+        meter.commit([(None, old), (old, new), (new, dead), (dead, old)], 1)
         meter.denied(name, "me")
     for method in METHODS:
         meter.answered(("/jobs", method, 200, 1))

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable, Iterator
 
 from msgspec import Struct
 
-from jobengine.core.job import Job
+from jobengine.core.job import Job, rare_bytes
 from jobengine.errors import StoreCorrupt
 from jobengine.store.journal.disk import Disk, DiskFile, DiskFull
 from jobengine.store.journal.frame import (
@@ -73,12 +73,13 @@ class Tally:
         self._records = 0
 
     def apply(self, changes: Iterable[Change]) -> None:
-        """Count what *changes* did."""
+        """Count what *changes* did to what is in the file."""
         for old, new in changes:
             for row, step in ((old, -1), (new, 1)):
                 if isinstance(row, Job):
-                    self._queues[row.queue] += step
-                    self._body_bytes += step * len(row.content)
+                    if row.terms.durable:
+                        self._queues[row.queue] += step
+                        self._body_bytes += step * len(row.content)
                 elif row is not None:
                     self._records += step
 
@@ -118,13 +119,13 @@ class Snapshot:
         for changes in _slices(rows):
             self._tally.apply(changes)
             part = encode(changes)
-            if parts and size + len(part) > SNAP_BYTES:
+            if size and size + len(part) > SNAP_BYTES:
                 self.tail.append(Type.SNAP, b"".join(parts))
                 parts, size = [], 0
             parts.append(part)
             size += len(part)
             yield
-        if parts:
+        if size:
             self.tail.append(Type.SNAP, b"".join(parts))
 
     def commits(self, captured: deque[list[Change]]) -> int:
@@ -143,7 +144,8 @@ class Snapshot:
             parts.append(part)
             size += len(part)
             rows += len(changes)
-        self.tail.append(Type.TXN, b"".join(parts))
+        if size:
+            self.tail.append(Type.TXN, b"".join(parts))
         return len(parts)
 
     def unsynced(self) -> int:
@@ -198,12 +200,17 @@ def _not_given_back(offset: int) -> StoreCorrupt:
 def _slices(rows: Iterable[Record | Job]) -> Iterator[list[Change]]:
     """The rows as changes, so many at a time that no slice is too much for a frame.
 
-    A payload may be as long as a frame may be: a large one is a slice of its own.
+    A payload may be as long as a frame may be: a large one is a slice of its own. Jobs
+    that are in memory only are left out.
     """
     changes: list[Change] = []
     size = 0
     for row in rows:
-        more = len(row.content) if isinstance(row, Job) else 0
+        more = 0
+        if isinstance(row, Job):
+            if not row.terms.durable:
+                continue
+            more = len(row.content) + rare_bytes(row)
         if changes and (len(changes) == SLICE_ROWS or size + more > SNAP_BYTES):
             yield changes
             changes, size = [], 0
@@ -297,7 +304,7 @@ class Compactor:
 
     def _live(self) -> int:
         rows = self._rows
-        return live_bytes(rows.jobs, rows.content_bytes + rows.name_bytes)
+        return live_bytes(rows.jobs, rows.content_bytes + rows.row_bytes)
 
     def _write(
         self,

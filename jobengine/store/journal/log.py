@@ -364,9 +364,12 @@ class Log:
             # It names the frame before this one, durable by now, and rides on our sync.
             self._mark()
         start = tail.end
-        if not self._append(group):
-            return False
-        tail.sync()
+        # Nothing, where all of it is to be in memory only.
+        body = encode(group.changes)
+        if body:
+            if not self._append(group, body):
+                return False
+            tail.sync()
         group.commit = (tail.epoch, tail.last_seq)
         if group.capture is not None:
             group.capture.append(group.changes)
@@ -376,10 +379,10 @@ class Log:
             self._listener(group.changes, tail.end - start, self._monotonic() - began)
         return True
 
-    def _append(self, group: Group) -> bool:
+    def _append(self, group: Group, body: bytes) -> bool:
         """Append the group; where the disk has no room for it, put it back: False."""
         try:
-            self._tail.append(Type.TXN, encode(group.changes))
+            self._tail.append(Type.TXN, body)
         except DiskFull:
             # Only where room cannot be reserved: nothing was written, nothing lost.
             if self._closed:

@@ -6,15 +6,16 @@ longer one was written by a newer version and is refused.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from jobengine.core.job import Job, Lease, State, Terms
-from jobengine.core.queues import RemovedQueue
-from jobengine.errors import StoreCorrupt
+from jobengine.core.backoff import Backoff, Kind
+from jobengine.core.job import Job, Keys, Lease, Past, Run, State, Terms
+from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
+from jobengine.errors import InvalidJob, StoreCorrupt
 from jobengine.store.port import Change, Record
 
 PADDING, JOB_ROW, BODY, TOMBSTONE = 0, 1, 2, 3
@@ -26,26 +27,55 @@ _pack_head = _HEAD.pack
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class _TermsRow(
-    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
-):
+class _Row(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """An array of fields."""
+
+
+class _BackoffRow(_Row, frozen=True, array_like=True):
+    kind: Kind
+    base_ms: int
+    factor: float
+    max_ms: int
+    delays_ms: tuple[int, ...]
+    jitter: float
+
+
+class _TermsRow(_Row, frozen=True, array_like=True):
     max_attempts: int | None = None
     lease_ms: int | None = None
     keep_ms: int | None = None
+    backoff: _BackoffRow | None = None
+    poison_after: int | None = None
+    dead_keep_ms: int | None = None
 
 
-class _LeaseRow(
-    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
-):
+class _KeysRow(_Row, frozen=True, array_like=True):
+    unique: str | None
+    fingerprint: str | None
+
+
+class _RunRow(_Row, frozen=True, array_like=True):
+    attempt: int
+    began_at: int
+    ended_at: int
+    outcome: str
+    error: str | None
+
+
+class _PastRow(_Row, frozen=True, array_like=True):
+    lost: int
+    rescheduled: int
+    runs: tuple[_RunRow, ...]
+
+
+class _LeaseRow(_Row, frozen=True, array_like=True):
     token: str
     holder: str
     until: int
     since: int | None = None  # None in older rows
 
 
-class _JobRow(
-    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
-):
+class _JobRow(_Row, frozen=True, array_like=True):
     uid: str
     queue: str
     seq: int
@@ -61,41 +91,88 @@ class _JobRow(
     finished_at: int | None = None
     keep_until: int | None = None
     reason: str | None = None
+    keys: _KeysRow | None = None
+    progress: bytes | None = None
+    past: _PastRow | None = None
 
 
-class _RemovedQueueRow(
-    Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True
-):
+class _RemovedQueueRow(_Row, frozen=True, array_like=True):
     name: str
     removed_at: int
     due_at: int | None
 
 
+class _PausedQueueRow(_Row, frozen=True, array_like=True):
+    name: str
+    noted_at: int
+    reason: str
+    due_at: int | None
+
+
+class _MadeQueueRow(_Row, frozen=True, array_like=True):
+    name: str
+    noted_at: int
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+    salt: str | None
+    digest: bytes | None
+    due_at: int | None
+
+
 # A record's kind is the first element of its array: numbers are never used again.
-RECORD_KINDS: dict[int, type[Record]] = {1: RemovedQueue}
+RECORD_KINDS: dict[int, type[Record]] = {
+    1: RemovedQueue,
+    2: PausedQueue,
+    3: MadeQueue,
+}
 _KIND_OF = {type_: kind for kind, type_ in RECORD_KINDS.items()}
-_RECORD_ROWS = {1: _RemovedQueueRow}
+_RECORD_ROWS: dict[int, type[_Row]] = {
+    1: _RemovedQueueRow,
+    2: _PausedQueueRow,
+    3: _MadeQueueRow,
+}
 
 _decode_job = msgspec.msgpack.Decoder(_JobRow).decode
 _decode_record = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
 _decode_key = msgspec.msgpack.Decoder(tuple[int, str]).decode
 
 
-def encode(changes: Iterable[Change]) -> bytes:
-    """The records of what transactions changed, in order."""
+def encode(changes: Sequence[Change]) -> bytes:
+    """The records of what transactions changed, in order; none of what is to be in
+    memory only."""
     parts: list[bytes] = []
-    for old, new in changes:
+    last = len(changes) - 1
+    for at, (old, new) in enumerate(changes):
         if isinstance(new, Job):
-            # The body is written when it is new; later rows of the job are short.
-            with_body = old is None or old.content is not new.content  # type: ignore[union-attr]
-            _put_job(parts, new, with_body=with_body)
+            if at < last and _buries(changes[at + 1], new):
+                continue  # what was buried has a tombstone, and needs no row
+            if new.terms.durable:
+                _put_job(parts, new, with_body=_has_new_body(old, new))
         elif isinstance(old, Job):
-            _put(parts, TOMBSTONE, old.uid.encode())
+            if old.terms.durable:
+                _put(parts, TOMBSTONE, old.uid.encode())
         elif new is not None:
             _put(parts, RECORD, _encode((_KIND_OF[type(new)], _row_of(new))))
         elif old is not None:
             _put(parts, RECORD_TOMBSTONE, _encode((_KIND_OF[type(old)], old.name)))
     return b"".join(parts)
+
+
+def _buries(change: Change, job: Job) -> bool:
+    return change[0] is job and change[1] is None
+
+
+def _has_new_body(old: Job | Record | None, new: Job) -> bool:
+    """The body is written when it is new; later rows of the job are short."""
+    return (
+        not isinstance(old, Job)
+        or old.content is not new.content
+        or not old.terms.durable
+    )
+
+
+# InvalidJob: terms that nobody could have agreed to.
+_UNREADABLE = (struct.error, msgspec.MsgspecError, UnicodeDecodeError, InvalidJob)
 
 
 class Replay:
@@ -144,7 +221,7 @@ class Replay:
                 "a newer version wrote it",
                 offset=offset,
             ) from error
-        except (struct.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise StoreCorrupt(
                 f"a row this version cannot read: {error}", offset=offset
             ) from error
@@ -174,7 +251,7 @@ class Replay:
             content = self._content(row.uid)
         terms = self._terms.get(row.terms)
         if terms is None:
-            terms = self._terms[row.terms] = Terms(*msgspec.structs.astuple(row.terms))
+            terms = self._terms[row.terms] = _terms(row.terms)
         created = row.created_at
         # Equal instants share one object, as they did when the job was made.
         self.jobs[row.uid] = Job(
@@ -194,6 +271,9 @@ class Replay:
             row.finished_at,
             row.keep_until,
             row.reason,
+            None if row.keys is None else Keys(*msgspec.structs.astuple(row.keys)),
+            row.progress,
+            None if row.past is None else _past(row.past),
         )
 
     def _content(self, uid: str) -> bytes:
@@ -224,6 +304,18 @@ def _lease(row: _LeaseRow, updated_at: int) -> Lease:
     return Lease(row.token, row.holder, row.until, since)
 
 
+def _terms(row: _TermsRow) -> Terms:
+    fields = list(msgspec.structs.astuple(row))
+    if row.backoff is not None:
+        fields[3] = Backoff(*msgspec.structs.astuple(row.backoff))
+    return Terms(*fields)
+
+
+def _past(row: _PastRow) -> Past:
+    runs = tuple(Run(*msgspec.structs.astuple(run)) for run in row.runs)
+    return Past(row.lost, row.rescheduled, runs)
+
+
 def _put(parts: list[bytes], kind: int, record: bytes) -> None:
     parts += (_pack_head(kind, len(record)), record)
 
@@ -247,14 +339,33 @@ def _put_job(parts: list[bytes], job: Job, *, with_body: bool) -> None:
             job.run_at,
             job.expires_at,
             job.attempt,
-            (terms.max_attempts, terms.lease_ms, terms.keep_ms),
+            _agreed(terms),
             held,
             job.finished_at,
             job.keep_until,
             job.reason,
+            *_rarely(job),
         )
     )
     _put(parts, JOB_ROW, row)
+
+
+def _agreed(terms: Terms) -> tuple[object, ...]:
+    agreed = (terms.max_attempts, terms.lease_ms, terms.keep_ms)
+    if (terms.backoff, terms.poison_after, terms.dead_keep_ms) == (None, None, None):
+        return agreed
+    backoff = terms.backoff and msgspec.structs.astuple(terms.backoff)
+    return (*agreed, backoff, terms.poison_after, terms.dead_keep_ms)
+
+
+def _rarely(job: Job) -> tuple[object, ...]:
+    """The fields that most jobs do not have: a short row says so by being short."""
+    if job.keys is None and job.progress is None and job.past is None:
+        return ()
+    keys = job.keys and (job.keys.unique, job.keys.fingerprint)
+    past = job.past
+    runs = past and [msgspec.structs.astuple(run) for run in past.runs]
+    return keys, job.progress, past and (past.lost, past.rescheduled, runs)
 
 
 def _row_of(record: Record) -> tuple[object, ...]:

@@ -12,9 +12,10 @@ from jobengine.store.journal.disk import DiskFile
 MIB = 1 << 20
 
 # What each job may still need, each row in a frame of its own: an unfinished one a
-# claim and what it comes to, both with the name of its queue and the first with the
-# longest name of a holder; every one a tombstone.
-SETTLE_BYTES = 784
+# claim and what it comes to, both with all that row_bytes counts, the first with the
+# longest name of a holder, the second with one more run remembered; every one a
+# tombstone.
+SETTLE_BYTES = 864
 TOMBSTONE_BYTES = 128
 # A change is admitted by more than it will take: the last batch of a sweep must be too.
 LAST_CHANGES = MIB
@@ -34,9 +35,9 @@ RETRY_S = 1.0
 UNLIMITED = 1 << 62
 
 
-def owed_bytes(*, jobs: int, unfinished: int, name_bytes: int) -> int:
+def owed_bytes(*, jobs: int, unfinished: int, row_bytes: int) -> int:
     """What these jobs need until the last of them is gone."""
-    return TOMBSTONE_BYTES * jobs + SETTLE_BYTES * unfinished + 2 * name_bytes
+    return TOMBSTONE_BYTES * jobs + SETTLE_BYTES * unfinished + 2 * row_bytes
 
 
 class Room:

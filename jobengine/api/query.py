@@ -1,0 +1,77 @@
+"""What follows the question mark, and for how long to wait. Knows no route."""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from jobengine.api.exchange import Sent
+from jobengine.errors import Refused
+
+
+class BadQuery(Refused):
+    """What follows the question mark says nothing that can be used."""
+
+    code = "bad_query"
+
+
+def parameters(query: str, *names: str) -> dict[str, str]:
+    """Those of *names* that the query has, decoded as forms are. Others are ignored.
+
+    Raises:
+        BadQuery: one of them is there twice, or is not UTF-8.
+    """
+    found: dict[str, str] = {}
+    for part in query.split("&"):
+        name, _, text = part.partition("=")
+        if _CODED.search(part):
+            name, text = _decoded(name), _decoded(text)
+        if name in names:
+            if name in found:
+                raise BadQuery(f"the query has {name} twice")
+            found[name] = text
+    return found
+
+
+def needed(found: dict[str, str], *names: str) -> list[str]:
+    """The parameters of these names.
+
+    Raises:
+        BadQuery: one is missing or empty.
+    """
+    if missing := [name for name in names if not found.get(name)]:
+        raise BadQuery(f"the query must say {' and '.join(missing)}")
+    return [found[name] for name in names]
+
+
+def number(found: dict[str, str], name: str, default: int) -> int:
+    """The parameter as a number, 0 or more.
+
+    Raises:
+        BadQuery: it is none.
+    """
+    text = found.get(name)
+    if text is None:
+        return default
+    if not _NUMBER.fullmatch(text):
+        raise BadQuery(f"?{name}= must be a whole number, 0 or more")
+    return int(text)
+
+
+def preferred_wait(sent: Sent) -> int:
+    """How many seconds the header Prefer asks to wait. What is not understood is no
+    preference (RFC 7240)."""
+    found = _PREFER_WAIT.search(sent.header("Prefer") or "")
+    return int(found[1]) if found else 0
+
+
+_CODED = re.compile(r"[%+\x80-\xff]")
+_NUMBER = re.compile("[0-9]{1,9}")
+_PREFER_WAIT = re.compile(
+    r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
+)
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        raise BadQuery("the query is not UTF-8") from None

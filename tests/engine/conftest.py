@@ -1,0 +1,9 @@
+"""What the tests of the engine share."""
+
+import pytest
+from asking import Desk
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
