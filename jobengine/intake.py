@@ -67,7 +67,8 @@ class Intake(Gate):
             # Within the block, where no reload can take the queue away meanwhile.
             rules = self.admit_writer(tx, caller, queue)
             job = self._add(tx, rules, new, Conflict.REFUSE)
-            self._use_made(rules)
+            if rules.name not in self.rules.queues:
+                self.use([rules])
         note(receipt, tx)
         assert job is not None, "it would have been refused"
         return job
@@ -104,14 +105,11 @@ class Intake(Gate):
             if rules is None:
                 rules = known[queue] = self.admit_writer(tx, caller, queue)
             jobs.append(self._add(tx, rules, new, conflict))
-        self._use_made(*known.values())
-        return jobs
-
-    def _use_made(self, *used: QueueRules) -> None:
-        """Put in force what `admit_writer` has made. For the end of a block."""
-        made = [rules for rules in used if rules.name not in self.rules.queues]
+        # What `admit_writer` has made is in force from the end of the block on.
+        made = known.keys() - self.rules.queues.keys()
         if made:
-            self.use(made)
+            self.use(known[name] for name in made)
+        return jobs
 
     def _add(
         self, tx: Transaction, rules: QueueRules, new: NewJob, conflict: Conflict

@@ -35,6 +35,7 @@ from jobengine.store.port import (
     R,
     Record,
     Ticket,
+    record_bytes,
 )
 from jobengine.store.rows import Rows, in_one_block, rare_differs
 
@@ -337,10 +338,7 @@ class MemoryTransaction:
                     grown = max(rare - rare_bytes(old), 0)
                 self._size += rare + 2 * grown
         if self._size > TRANSACTION_BYTES_MAX:
-            raise TransactionTooLarge(
-                "the change is larger than one transaction may be "
-                f"({TRANSACTION_BYTES_MAX} bytes): send it in smaller parts"
-            )
+            raise _too_large()
         journal = self._store.journal
         size = self._ahead + self._size
         if journal is not None and size > journal.create_room:
@@ -364,7 +362,9 @@ class MemoryTransaction:
             )
 
     def _change_record(self, old: Record | None, new: Record | None) -> None:
-        self._size += ROW_BYTES_MAX
+        self._size += ROW_BYTES_MAX + (0 if new is None else record_bytes(new))
+        if self._size > TRANSACTION_BYTES_MAX:
+            raise _too_large()
         self._changes.append((old, new))
         self._alarm |= self._rows.replace_record(old, new)
 
@@ -374,6 +374,13 @@ class MemoryTransaction:
                 self._rows.replace_job(new, old, self.now)  # type: ignore[arg-type]
             else:
                 self._rows.replace_record(new, old)
+
+
+def _too_large() -> TransactionTooLarge:
+    return TransactionTooLarge(
+        "the change is larger than one transaction may be "
+        f"({TRANSACTION_BYTES_MAX} bytes): send it in smaller parts"
+    )
 
 
 # More than this a turn does not stage as one: a frame must hold it.

@@ -46,6 +46,16 @@ Change: TypeAlias = tuple[Job | None, Job | None] | tuple[Record | None, Record 
 TRANSACTION_BYTES_MAX = (16 << 20) - 1024
 # More than any row can take without its body and what core.job.row_bytes counts.
 ROW_BYTES_MAX = 1024
+
+
+def record_bytes(record: Record) -> int:
+    """What a record's row takes at most beyond ROW_BYTES_MAX."""
+    if isinstance(record, MadeQueue):
+        # A name is 255 plain characters at most, and says how long it is.
+        return sum(len(name) + 3 for name in (*record.read, *record.write))
+    return 4 * len(record.reason) if isinstance(record, PausedQueue) else 0
+
+
 # What a job takes in memory beside its payload and what row_bytes counts: measured by
 # `python -m bench restart`.
 JOB_BYTES = 640

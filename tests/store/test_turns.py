@@ -16,6 +16,7 @@ from key_laws import KeyLaws
 from laws import KEPT, Laws, in_threads, keep, kept
 
 from jobengine.build import House
+from jobengine.core.queues import MadeQueue
 from jobengine.errors import StoreFailed
 from jobengine.store.memory import MemoryStore
 from jobengine.store.port import Committer, Store, Transaction
@@ -248,6 +249,19 @@ def test_a_large_turn_is_kept_whole_in_more_than_one_frame(turns: TurnPlace) -> 
 
     assert 1 < len(calls) < 10
     assert kept(turns.again()) == jobs
+
+
+def test_a_turn_of_large_records_is_kept_whole_too(turns: TurnPlace) -> None:
+    services = tuple(f"{number:0255d}" for number in range(1000))
+
+    for number in range(80):
+        with turns.inner.transaction() as tx:
+            tx.put_record(MadeQueue(f"q{number}", tx.now, services, services))
+    turns.committer.commit()
+
+    assert turns.inner.failure is None
+    with turns.again().transaction() as tx:
+        assert len(tx.records(MadeQueue)) == 80
 
 
 @pytest.mark.parametrize("call", ["sync", "write"])

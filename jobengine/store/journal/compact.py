@@ -30,7 +30,7 @@ from jobengine.store.journal.frame import (
 )
 from jobengine.store.journal.log import Log, Tail
 from jobengine.store.journal.records import encode
-from jobengine.store.port import Change, Record
+from jobengine.store.port import Change, Record, record_bytes
 from jobengine.store.rows import Rows
 from jobengine.store.sealer import KEY, TAG, random_bytes
 
@@ -206,11 +206,12 @@ def _slices(rows: Iterable[Record | Job]) -> Iterator[list[Change]]:
     changes: list[Change] = []
     size = 0
     for row in rows:
-        more = 0
-        if isinstance(row, Job):
-            if not row.terms.durable:
-                continue
+        if not isinstance(row, Job):
+            more = record_bytes(row)
+        elif row.terms.durable:
             more = len(row.content) + rare_bytes(row)
+        else:
+            continue
         if changes and (len(changes) == SLICE_ROWS or size + more > SNAP_BYTES):
             yield changes
             changes, size = [], 0
