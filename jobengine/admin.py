@@ -20,7 +20,7 @@ from jobengine.core.access import (
 from jobengine.core.job import FAILED, FINISHED, Job
 from jobengine.core.queues import MadeQueue, PausedQueue, QueueRules, RemovedQueue
 from jobengine.engine import Engine, keep
-from jobengine.errors import DuplicateJob, Forbidden, InvalidQueue, QueueNotFound
+from jobengine.errors import DuplicateJob, Forbidden, InvalidQueue
 from jobengine.listing import SLICE, parts
 from jobengine.store.port import Store, Transaction
 from jobengine.upkeep import remove_part
@@ -91,17 +91,15 @@ class Admin:
             QueueNotFound: there is no such queue, or none it may know of.
             Forbidden: it neither administers nor has the key; or config.yml has it.
         """
-        rules, _ = self._engine.seen(caller, name)
-        may = administers(caller, self._engine.rules) or caller.key_of == name
-        if not may:
-            raise Forbidden(f"{caller.name!r} may not delete queue {name!r}")
-        if rules.made is None:
-            raise Forbidden(f"queue {name!r} is in config.yml: take it out there")
         with self._store.transaction() as tx:
-            made, paused = tx.record(MadeQueue, name), tx.record(PausedQueue, name)
-            if made is None:
-                raise QueueNotFound(f"there is no queue {name!r} any more")
-            for record in (made, paused):
+            # Within the block: else a reload might put another of its name in force.
+            rules, _ = self._engine.seen(caller, name)
+            may = administers(caller, self._engine.rules) or caller.key_of == name
+            if not may:
+                raise Forbidden(f"{caller.name!r} may not delete queue {name!r}")
+            if rules.made is None:
+                raise Forbidden(f"queue {name!r} is in config.yml: take it out there")
+            for record in (rules.made, tx.record(PausedQueue, name)):
                 if record is not None:
                     tx.drop_record(record)
             # So that a start goes on with it, where the process ends half way.

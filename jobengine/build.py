@@ -22,7 +22,7 @@ from jobengine.store.journal.room import owed_bytes
 from jobengine.store.memory import MemoryStore
 from jobengine.store.port import Clock
 from jobengine.store.rows import Rows
-from jobengine.store.sealer import Kdf, new_uid
+from jobengine.store.sealer import Kdf, new_uid, new_uids
 from jobengine.upkeep import Upkeep
 
 
@@ -94,7 +94,7 @@ def furnish(
     compactor: Compactor | None = None,
 ) -> House:
     """A house around a store, with *rules* in force."""
-    engine = Engine(store, new_uid=new_uid, rules=rules)
+    engine = Engine(store, new_uid=new_uid, new_uids=new_uids, rules=rules)
     upkeep = Upkeep(engine, store)
     upkeep.reconfigure(rules)
     doorbell = Doorbell(store.clock.monotonic)

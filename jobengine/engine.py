@@ -32,6 +32,10 @@ __all__ = ["Conflict", "Engine", "LiveKey", "Receipt", "Ref", "keep"]
 # Due rows a claim settles at a time when it finds nothing to hand out.
 CLAIM_SWEEP = 100
 
+# Of payloads and progress, handed out at once: an answer is made whole, in memory,
+# while everybody waits. No body that can be sent is larger.
+CLAIM_BYTES = 8 << 20
+
 
 class Engine(Reports):
     """The queues, as one caller at a time may use them."""
@@ -44,24 +48,25 @@ class Engine(Reports):
         *,
         receipt: Receipt | None = None,
     ) -> list[Job]:
-        """Take up to *limit* jobs, each under a lease of its own; [] if there is none,
-        or none to be handed out.
+        """Take up to *limit* jobs, each under a lease of its own, but for the first no
+        more than CLAIM_BYTES of them; [] if there is none, or none to be handed out.
 
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
         if self.may_read_unmade(caller, queue):
             return []
-        rules = self.admit(caller, queue, READ)
         while True:
             with self._store.transaction() as tx:
-                room = _claimable(tx, rules, limit)
-                ready = tx.ready(queue, room) if room > 0 else []
+                rules = self.admit(caller, queue, READ)
+                ready = _in_one_answer(_offered(tx, rules, limit))
+                few = len(ready) == 1
+                new_token = self._new_uid if few else self._new_uids().__next__
                 taken = [
                     lifecycle.claim(
                         job,
                         now=tx.now,
-                        token=self._new_uid(),
+                        token=new_token(),
                         holder=caller.name,
                         rules=rules,
                     )
@@ -91,9 +96,9 @@ class Engine(Reports):
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
-        self.admit(caller, queue, READ)
         with self._store.transaction() as tx:
-            return next(iter(tx.ready(queue, 1)), None)
+            rules = self.admit(caller, queue, READ)
+            return next(iter(_offered(tx, rules, 1)), None)
 
     def get(self, caller: Caller, queue: str, ref: Ref) -> Job:
         """The job as it is now.
@@ -102,8 +107,8 @@ class Engine(Reports):
             QueueNotFound, Forbidden: the caller may not read the queue.
             JobNotFound: there is no such job.
         """
-        rules = self.admit(caller, queue, READ)
         with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, READ)
             return present(tx, rules, ref)
 
     def listing(self, caller: Caller, queue: str) -> Listing:
@@ -112,8 +117,8 @@ class Engine(Reports):
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
-        rules = self.admit(caller, queue, READ)
         with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, READ)
             return Listing(tx.jobs(queue), now=tx.now, rules=rules)
 
     # --- what writers may do ----------------------------------------------------
@@ -138,10 +143,10 @@ class Engine(Reports):
             StaleLease: the job went on to somebody else, or ended.
             JobCancelled: a bare state came too late.
         """
-        rules, held = self.seen(caller, queue)
-        if not self._may_update(held, change):
-            raise forbidden(caller, queue, WRITE)
         with self._store.transaction() as tx:
+            rules, held = self.seen(caller, queue)
+            if not self._may_update(held, change):
+                raise forbidden(caller, queue, WRITE)
             job = present(tx, rules, ref)
             if lease is not None:
                 check_lease(job, lease)
@@ -192,8 +197,8 @@ class Engine(Reports):
             QueueNotFound, Forbidden: the caller may not write to the queue.
             JobNotFound: there is no such job.
         """
-        rules = self.admit(caller, queue, WRITE)
         with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, WRITE)
             job = present(tx, rules, ref)
             ring_for(tx, rules, job.uid)
             tx.drop(job)
@@ -232,8 +237,8 @@ class Engine(Reports):
         outcome: Outcome,
         receipt: Receipt | None,
     ) -> Job:
-        rules = self.admit(caller, queue, WRITE)
         with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, WRITE)
             job = present(tx, rules, ref)
             after = outcome(job, now=tx.now, rules=rules)
             keep(tx, rules, after)
@@ -258,13 +263,23 @@ class Engine(Reports):
         return by_key(queue)
 
 
-def _claimable(tx: Transaction, rules: QueueRules, limit: int) -> int:
-    """How many jobs may be handed out now."""
+def _offered(tx: Transaction, rules: QueueRules, limit: int) -> list[Job]:
+    """The first jobs that may be handed out now, *limit* at most."""
     if rules.paused is not None:
-        return 0
+        return []
     if rules.max_inprogress is not None:
-        return min(limit, rules.max_inprogress - tx.counts(rules.name)[INPROGRESS])
-    return limit
+        limit = min(limit, rules.max_inprogress - tx.counts(rules.name)[INPROGRESS])
+    return tx.ready(rules.name, limit) if limit > 0 else []
+
+
+def _in_one_answer(jobs: list[Job]) -> list[Job]:
+    """The first of *jobs*, and those behind it that CLAIM_BYTES have room for."""
+    size = 0
+    for at, job in enumerate(jobs):
+        size += len(job.content) + len(job.progress or b"")
+        if size > CLAIM_BYTES and at:
+            return jobs[:at]
+    return jobs
 
 
 def _settling(

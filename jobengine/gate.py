@@ -127,7 +127,7 @@ class Gate:
         # Its jobs are not for whoever thinks of its name next.
         if name in self.rules.queues or tx.record(RemovedQueue, name):
             raise QueueExists(f"there is, or was, a queue {name!r}")
-        if len(tx.records(MadeQueue)) >= MADE_QUEUES_MAX:
+        if tx.count_records(MadeQueue) >= MADE_QUEUES_MAX:
             raise QueueFull(f"callers have made {MADE_QUEUES_MAX} queues: delete some")
         tx.put_record(made)
         # It was another queue of this name that somebody paused.

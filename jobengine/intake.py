@@ -3,7 +3,7 @@
 A part of the engine, which is the door.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from jobengine.core import lifecycle
@@ -41,11 +41,17 @@ class Intake(Gate):
     """
 
     def __init__(
-        self, store: Store, *, new_uid: Callable[[], str], rules: Rulebook
+        self,
+        store: Store,
+        *,
+        new_uid: Callable[[], str],
+        new_uids: Callable[[], Iterator[str]],
+        rules: Rulebook,
     ) -> None:
         super().__init__(rules)
         self._store = store
         self._new_uid = new_uid
+        self._new_uids = new_uids  # for one transaction, and no longer
 
     def enqueue(
         self,
@@ -66,7 +72,7 @@ class Intake(Gate):
         with self._store.transaction() as tx:
             # Within the block, where no reload can take the queue away meanwhile.
             rules = self.admit_writer(tx, caller, queue)
-            job = self._add(tx, rules, new, Conflict.REFUSE)
+            job = self._add(tx, rules, new, Conflict.REFUSE, self._new_uid)
             if rules.name not in self.rules.queues:
                 self.use([rules])
         note(receipt, tx)
@@ -99,12 +105,13 @@ class Intake(Gate):
         conflict: Conflict,
     ) -> list[Job | None]:
         known: dict[str, QueueRules] = {}
+        new_uid = self._new_uids().__next__
         jobs = []
         for queue, new in news:
             rules = known.get(queue)
             if rules is None:
                 rules = known[queue] = self.admit_writer(tx, caller, queue)
-            jobs.append(self._add(tx, rules, new, conflict))
+            jobs.append(self._add(tx, rules, new, conflict, new_uid))
         # What `admit_writer` has made is in force from the end of the block on.
         made = known.keys() - self.rules.queues.keys()
         if made:
@@ -112,7 +119,12 @@ class Intake(Gate):
         return jobs
 
     def _add(
-        self, tx: Transaction, rules: QueueRules, new: NewJob, conflict: Conflict
+        self,
+        tx: Transaction,
+        rules: QueueRules,
+        new: NewJob,
+        conflict: Conflict,
+        new_uid: Callable[[], str],
     ) -> Job | None:
         queue, now = rules.name, tx.now
         there = None
@@ -130,7 +142,7 @@ class Intake(Gate):
             tx.put(job)
             return job
         job = lifecycle.create(
-            new, uid=self._new_uid(), queue=queue, seq=tx.next_seq(), now=now
+            new, uid=new_uid(), queue=queue, seq=tx.next_seq(), now=now
         )
         tx.add(job)
         return job

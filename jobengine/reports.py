@@ -65,8 +65,9 @@ class Reports(Intake):
             JobCancelled: it was cancelled meanwhile.
             WrongState: nobody holds it.
         """
-        rules = self.admit(caller, queue, READ)
         with self._store.transaction() as tx:
+            # Within the block, where no reload can take the queue away meanwhile.
+            rules = self.admit(caller, queue, READ)
             job = self._held(tx, caller, rules, ref, lease)
             after = outcome(job, now=tx.now, rules=rules)
             keep(tx, rules, after)
@@ -145,14 +146,21 @@ class Reports(Intake):
         lease: str | None = None,
         receipt: Receipt | None = None,
     ) -> Job:
-        """The job is to be run again, later or otherwise. See `report`."""
+        """The job is to be run again, later or otherwise.
 
-        def outcome(job: Job, *, now: int, rules: QueueRules) -> Job:
+        Raises:
+            As `report`; JobTooLarge, QueueFull, MemoryFull: its payload has grown, and
+                there is no room for it.
+        """
+        with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, READ)
+            job = self._held(tx, caller, rules, ref, lease)
             if renewal.content is not None:
-                self.check_size(rules, len(renewal.content))
-            return lifecycle.reschedule(job, renewal, now=now, rules=rules)
-
-        return self.report(caller, queue, ref, outcome, lease=lease, receipt=receipt)
+                self.check_room(tx, rules, len(renewal.content), job)
+            after = lifecycle.reschedule(job, renewal, now=tx.now, rules=rules)
+            keep(tx, rules, after)
+        note(receipt, tx)
+        return after
 
     def requeue(
         self,
@@ -170,8 +178,8 @@ class Reports(Intake):
         Raises:
             As `report` and `enqueue_batch`.
         """
-        rules = self.admit(caller, queue, READ)
         with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, READ)
             job = self._held(tx, caller, rules, ref, lease)
             keep(tx, rules, lifecycle.complete(job, now=tx.now, rules=rules))
             jobs = self.add_all(tx, caller, news, conflict)

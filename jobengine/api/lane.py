@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from jobengine.api.carried import says_json
 from jobengine.api.endpoint import Desk, Endpoint, Lane, spoken
@@ -180,6 +181,10 @@ class HotLane:
     def is_slow(self, asked: Incoming) -> bool:
         """Whether it is long work, or may block."""
         path = asked.target.partition(b"?")[0]
+        if path[:1] != b"/":
+            return True  # a form that says more than a path: Flask may find any row
+        if b"%" in path:
+            path = unquote_to_bytes(path)
         return b"%b %b" % (asked.head.method, path) in self._slow
 
     def answer(self, asked: Incoming) -> Reply | None:

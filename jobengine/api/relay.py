@@ -39,13 +39,15 @@ from jobengine.errors import (
     Forbidden,
     JobCancelled,
     MemoryFull,
+    QueueExists,
     StoreFull,
     Unavailable,
     WrongState,
 )
 
 # What may be tried again is 429: its clients look for that. A job that is not in flight
-# is not found (RL-5, RL-7, RL-13).
+# is not found (RL-5, RL-7, RL-13). 409 tells them that the job is there already, and of
+# a queue that cannot be made that would be a lie.
 RELAY = Dialect(
     "relay",
     {
@@ -53,6 +55,7 @@ RELAY = Dialect(
         StoreFull: 429,
         MemoryFull: 429,
         WrongState: 404,
+        QueueExists: 404,
         JobCancelled: 404,
     },
 )

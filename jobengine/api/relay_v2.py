@@ -29,6 +29,7 @@ from jobengine.engine import Conflict, LiveKey
 from jobengine.errors import (
     JobNotFound,
     MemoryFull,
+    QueueExists,
     QueueFull,
     StaleLease,
     StoreFull,
@@ -43,6 +44,7 @@ RELAY_V2 = Dialect(
         StoreFull: 503,
         MemoryFull: 503,
         WrongState: 404,
+        QueueExists: 404,
         StaleLease: 404,
     },
     switch=RELAY.name,

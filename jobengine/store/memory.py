@@ -271,7 +271,7 @@ class MemoryTransaction:
 
     def due(self, limit: int) -> list[Job | Record]:
         """Up to *limit* jobs and records that time has changed, earliest first."""
-        for queue, shelf in self._rows.shelves.items():
+        for queue, shelf in self._rows.scheduled.items():
             if shelf.ready.wake(self.now):
                 self._claimable.append(queue)
         return in_one_block(self._rows.due.take(self.now, limit))
@@ -322,6 +322,10 @@ class MemoryTransaction:
     def records(self, kind: type[R]) -> list[R]:
         """Every record of a kind."""
         return [r for r in self._rows.records.values() if isinstance(r, kind)]
+
+    def count_records(self, kind: type[Record]) -> int:
+        """How many there are of a kind."""
+        return self._rows.kinds[kind]
 
     def _change(self, old: Job | None, new: Job | None) -> None:
         self._size += ROW_BYTES_MAX

@@ -1,5 +1,6 @@
 """All jobs and records in dicts, and the indexes over them. Knows no transaction."""
 
+from collections import Counter
 from typing import TypeVar
 
 from jobengine.core.job import (
@@ -21,7 +22,10 @@ class Rows:
 
     def __init__(self) -> None:
         self.shelves: dict[str, Shelf] = {}
+        # Those of them that may have jobs whose run_at is still to come.
+        self.scheduled: dict[str, Shelf] = {}
         self.records: dict[tuple[type, str], Record] = {}
+        self.kinds: Counter[type] = Counter()  # of records
         self.due: DueIndex[Job | Record] = DueIndex(self._is_current, _due_of)
         self.next_seq = 0
         self.counts = [0] * len(State)
@@ -79,7 +83,10 @@ class Rows:
         if state is not QUEUED:
             return earliest
         shelf.ready.push(new, now)
-        return earliest or new.run_at > now
+        if new.run_at <= now:
+            return earliest
+        self.scheduled[new.queue] = shelf
+        return True
 
     def _weigh(self, job: Job, sign: int) -> None:
         size = sign * len(job.content)
@@ -91,17 +98,31 @@ class Rows:
         """The same for a record."""
         if old is not None:
             del self.records[type(old), old.name]
+            self.kinds[type(old)] -= 1
             if old.due_at is not None:
                 self.due.gone(old.due_at)
         if new is None:
+            assert old is not None, "nothing for nothing"
+            self._clear_away(old.name)
             return False
         self.records[type(new), new.name] = new
+        self.kinds[type(new)] += 1
         return new.due_at is not None and self.due.push(new, new.due_at)
 
     def next_due(self) -> int | None:
         instants = [self.due.next()]
-        instants += [shelf.ready.next_run() for shelf in self.shelves.values()]
+        for name, shelf in list(self.scheduled.items()):
+            instants.append(at := shelf.ready.next_run())
+            if at is None:
+                del self.scheduled[name]
         return min((at for at in instants if at is not None), default=None)
+
+    def _clear_away(self, name: str) -> None:
+        """Keep no empty shelf for a queue that may be gone for good."""
+        shelf = self.shelves.get(name)
+        if shelf is not None and not shelf.jobs:
+            del self.shelves[name]
+            self.scheduled.pop(name, None)
 
     def _take_off(self, old: Job) -> None:
         shelf = self.shelves[old.queue]
@@ -118,7 +139,8 @@ class Rows:
 
     def _is_current(self, entry: Job | Record) -> bool:
         if isinstance(entry, Job):
-            return self.shelves[entry.queue].jobs.get(entry.uid) is entry
+            shelf = self.shelves.get(entry.queue)
+            return shelf is not None and shelf.jobs.get(entry.uid) is entry
         return self.records.get((type(entry), entry.name)) is entry
 
 

@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import os
+from collections.abc import Iterator
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -166,7 +167,19 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 def new_uid() -> str:
     """A random UUID (version 4) in its usual writing."""
-    digits = random_bytes(16).hex()
+    return _uid(random_bytes(16).hex())
+
+
+def new_uids() -> Iterator[str]:
+    """The same again and again, for one transaction: the system is asked seldom."""
+    while True:
+        # More than 256 bytes at once the system need not give.
+        digits = random_bytes(256).hex()
+        for at in range(0, 512, 32):
+            yield _uid(digits[at : at + 32])
+
+
+def _uid(digits: str) -> str:
     variant = _VARIANT[digits[16]]
     return (
         f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}"

@@ -75,8 +75,9 @@ class Twin:
         assert [job.uid for job in engine.claim(Caller("mailer"), "mail")] == [HELD]
 
     def number(self, start: int) -> None:
-        uids = count(start)
-        self.house.engine._new_uid = lambda: f"job-{next(uids)}"
+        uids = (f"job-{number}" for number in count(start))
+        self.house.engine._new_uid = uids.__next__
+        self.house.engine._new_uids = lambda: uids
 
     def ask(self, said: bytes) -> bytes:
         with self.serving.connect() as client:

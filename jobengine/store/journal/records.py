@@ -142,12 +142,19 @@ def encode(changes: Sequence[Change]) -> bytes:
     memory only."""
     parts: list[bytes] = []
     last = len(changes) - 1
+    # Jobs that come together mostly share their terms.
+    said: Terms | None = None
+    agreed: tuple[object, ...] = ()
     for at, (old, new) in enumerate(changes):
         if isinstance(new, Job):
             if at < last and _buries(changes[at + 1], new):
                 continue  # what was buried has a tombstone, and needs no row
-            if new.terms.durable:
-                _put_job(parts, new, with_body=_has_new_body(old, new))
+            terms = new.terms
+            if terms.durable:
+                if terms is not said:
+                    said, agreed = terms, _agreed(terms)
+                with_body = old is None or _has_new_body(old, new)
+                _put_job(parts, new, agreed, with_body=with_body)
         elif isinstance(old, Job):
             if old.terms.durable:
                 _put(parts, TOMBSTONE, old.uid.encode())
@@ -162,7 +169,7 @@ def _buries(change: Change, job: Job) -> bool:
     return change[0] is job and change[1] is None
 
 
-def _has_new_body(old: Job | Record | None, new: Job) -> bool:
+def _has_new_body(old: Job | Record, new: Job) -> bool:
     """The body is written when it is new; later rows of the job are short."""
     return (
         not isinstance(old, Job)
@@ -320,13 +327,16 @@ def _put(parts: list[bytes], kind: int, record: bytes) -> None:
     parts += (_pack_head(kind, len(record)), record)
 
 
-def _put_job(parts: list[bytes], job: Job, *, with_body: bool) -> None:
+def _put_job(
+    parts: list[bytes], job: Job, agreed: tuple[object, ...], *, with_body: bool
+) -> None:
     if with_body:
         uid = job.uid.encode()
         assert len(uid) == UID_BYTES, "nobody could tell the uid from the payload"
         parts += (_pack_head(BODY, UID_BYTES + len(job.content)), uid, job.content)
-    terms, lease = job.terms, job.lease
+    lease = job.lease
     held = lease and (lease.token, lease.holder, lease.until, lease.since)
+    short = job.keys is None and job.progress is None and job.past is None
     row = _encode(
         (
             job.uid,
@@ -339,15 +349,15 @@ def _put_job(parts: list[bytes], job: Job, *, with_body: bool) -> None:
             job.run_at,
             job.expires_at,
             job.attempt,
-            _agreed(terms),
+            agreed,
             held,
             job.finished_at,
             job.keep_until,
             job.reason,
-            *_rarely(job),
+            *(() if short else _rarely(job)),
         )
     )
-    _put(parts, JOB_ROW, row)
+    parts += (_pack_head(JOB_ROW, len(row)), row)
 
 
 def _agreed(terms: Terms) -> tuple[object, ...]:
@@ -360,12 +370,12 @@ def _agreed(terms: Terms) -> tuple[object, ...]:
 
 def _rarely(job: Job) -> tuple[object, ...]:
     """The fields that most jobs do not have: a short row says so by being short."""
-    if job.keys is None and job.progress is None and job.past is None:
-        return ()
-    keys = job.keys and (job.keys.unique, job.keys.fingerprint)
-    past = job.past
-    runs = past and [msgspec.structs.astuple(run) for run in past.runs]
-    return keys, job.progress, past and (past.lost, past.rescheduled, runs)
+    keys, past = job.keys, job.past
+    called = None if keys is None else (keys.unique, keys.fingerprint)
+    if past is None:
+        return called, job.progress, None
+    runs = [msgspec.structs.astuple(run) for run in past.runs]
+    return called, job.progress, (past.lost, past.rescheduled, runs)
 
 
 def _row_of(record: Record) -> tuple[object, ...]:
