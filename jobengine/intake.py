@@ -9,8 +9,8 @@ from enum import Enum
 from jobengine.core import lifecycle
 from jobengine.core.access import Caller
 from jobengine.core.job import INPROGRESS, Job, NewJob
-from jobengine.core.queues import QueueRules, Rulebook
-from jobengine.errors import DuplicateJob
+from jobengine.core.queues import MadeQueue, QueueRules, Rulebook
+from jobengine.errors import DuplicateJob, Refused, Unavailable
 from jobengine.gate import Gate
 from jobengine.store.port import Store, Ticket, Transaction
 
@@ -97,6 +97,37 @@ class Intake(Gate):
         note(receipt, tx)
         return jobs
 
+    def enqueue_each(
+        self,
+        caller: Caller,
+        news: Iterable[tuple[str, NewJob]],
+        *,
+        conflict: Conflict = Conflict.REFUSE,
+        receipt: Receipt | None = None,
+    ) -> list[Job | None | Refused | Unavailable]:
+        """Queue those of these jobs that can be; an error stands for each other."""
+        with self._store.transaction() as tx:
+            jobs = [self._try(tx, caller, *new, conflict) for new in news]
+        note(receipt, tx)
+        return jobs
+
+    def _try(
+        self,
+        tx: Transaction,
+        caller: Caller,
+        queue: str,
+        new: NewJob,
+        conflict: Conflict,
+    ) -> Job | None | Refused | Unavailable:
+        try:
+            return self.add_all(tx, caller, [(queue, new)], conflict)[0]
+        except (Refused, Unavailable) as error:
+            # A queue that was to be made for a job that is refused is not made.
+            made = tx.record(MadeQueue, queue)
+            if made is not None and queue not in self.rules.queues:
+                tx.drop_record(made)
+            return error
+
     def add_all(
         self,
         tx: Transaction,
@@ -104,6 +135,7 @@ class Intake(Gate):
         news: Iterable[tuple[str, NewJob]],
         conflict: Conflict,
     ) -> list[Job | None]:
+        """What `enqueue_batch` does, in a transaction that does nothing after it."""
         known: dict[str, QueueRules] = {}
         new_uid = self._new_uids().__next__
         jobs = []

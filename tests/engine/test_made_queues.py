@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from jobengine.admin import ACCESS_KEY_CHARS_MAX, SERVICES_MAX
 from jobengine.core.access import BROWSE, READ, WRITE, Caller, by_key
-from jobengine.core.job import INSTANT_MAX, NewJob
+from jobengine.core.job import INSTANT_MAX, Job, NewJob
 from jobengine.core.queues import (
     MADE_QUEUES_MAX,
     MadeQueue,
@@ -141,6 +141,17 @@ def test_a_first_job_that_is_refused_makes_no_queue(
         assert refusal(*ask) in (error, QueueNotFound)
         assert "new" not in desk.engine.rules.queues
         assert records(desk) == []
+
+
+def test_a_job_refused_on_its_own_makes_no_queue_and_the_others_do() -> None:
+    lists: dict[str, Any] = {**DYNAMIC, "template": QueueRules("", max_job_bytes=100)}
+    desk = Desk(rulebook(house=lists))
+
+    told = desk.engine.enqueue_each(MAKER, [("bad", NewJob(bytes(101))), ("new", JOB)])
+
+    assert [type(each) for each in told] == [JobTooLarge, Job]
+    assert [record.name for record in records(desk)] == ["new"]
+    assert {"bad", "new"} & desk.engine.rules.queues.keys() == {"new"}
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)

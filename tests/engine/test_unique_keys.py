@@ -417,3 +417,21 @@ def test_what_is_in_progress_can_be_replaced_by_a_follow_up_of_another(
     assert (after.uid, after.state) == (victim.uid, State.QUEUED)
     with pytest.raises(StaleLease):
         desk.engine.complete(OTHER, "q", victim.uid, lease=token(victim))
+
+
+def test_of_a_batch_that_need_not_be_whole_each_job_is_on_its_own(desk: Desk) -> None:
+    there = desk.put(unique_key="k")
+
+    told = desk.engine.enqueue_each(
+        ME,
+        [
+            ("q", NewJob(b"1")),
+            ("q", NewJob(b"2", unique_key="k")),
+            ("nowhere", NewJob(b"3")),
+            ("q", NewJob(b"4")),
+        ],
+    )
+
+    assert [type(each) for each in told] == [Job, DuplicateJob, QueueNotFound, Job]
+    assert [job.content for job in desk.rows().values()] == [b"{}", b"1", b"4"]
+    assert desk.row(there) == there
