@@ -104,7 +104,7 @@ class Intake(Gate):
         *,
         conflict: Conflict = Conflict.REFUSE,
         receipt: Receipt | None = None,
-    ) -> list[Job | None | Refused | Unavailable]:
+    ) -> list[Job | Refused | Unavailable | None]:
         """Queue those of these jobs that can be; an error stands for each other."""
         with self._store.transaction() as tx:
             jobs = [self._try(tx, caller, *new, conflict) for new in news]
@@ -118,7 +118,7 @@ class Intake(Gate):
         queue: str,
         new: NewJob,
         conflict: Conflict,
-    ) -> Job | None | Refused | Unavailable:
+    ) -> Job | Refused | Unavailable | None:
         try:
             return self.add_all(tx, caller, [(queue, new)], conflict)[0]
         except (Refused, Unavailable) as error:

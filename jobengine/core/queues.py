@@ -13,7 +13,7 @@ from jobengine.core.backoff import Backoff
 NAME = re.compile(r"(?! )[A-Za-z0-9_.:@ -]{1,255}(?<! )")
 WRONG_NAME = "must be 1 to 255 of A-Z a-z 0-9 _ . : @ - and inner spaces"
 
-# Queues that callers may make. Each is memory, and a label of every metric.
+# Queues that callers may make: each is memory until somebody deletes it.
 MADE_QUEUES_MAX = 10_000
 
 
