@@ -260,7 +260,7 @@ class Engine(Reports):
             raise QueueNotFound(f"no queue {queue!r} that an access key opens")
         if not opens(access_key, made):
             raise WrongKey(f"this is not the access key of queue {queue!r}")
-        return by_key(queue)
+        return by_key(made)
 
 
 def _offered(tx: Transaction, rules: QueueRules, limit: int) -> list[Job]:

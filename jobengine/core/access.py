@@ -14,12 +14,13 @@ class Caller(Struct, frozen=True):
     """Who is asking: the service name, as api/identity.py has proved it.
 
     `local`: over loopback or a Unix socket, without a proxy. `key_of` is the queue
-    whose access key it has shown.
+    whose access key it has shown, and `digest` what was kept of that key then.
     """
 
     name: str
     local: bool = False
     key_of: str | None = None
+    digest: bytes | None = None
 
 
 class Right(IntEnum):
@@ -45,9 +46,9 @@ _BY_KEY = _HELD[True, True]
 ALL = frozenset(Right)
 
 
-def by_key(queue: str) -> Caller:
-    """Whoever has shown the access key of *queue*. No service can have such a name."""
-    return Caller(f"#{queue}", key_of=queue)
+def by_key(made: MadeQueue) -> Caller:
+    """Whoever has shown the access key of a queue. No service can have such a name."""
+    return Caller(f"#{made.name}", key_of=made.name, digest=made.digest)
 
 
 def allows(caller: Caller, rules: QueueRules, right: Right) -> bool:
@@ -69,9 +70,19 @@ def rights(caller: Caller, rules: QueueRules) -> frozenset[Right]:
     if name in rules.browse:
         held |= {BROWSE}
     if caller.key_of is not None:
-        # An access key opens its own queue, and the name beside it opens nothing.
-        return _BY_KEY if caller.key_of == rules.name else frozenset()
+        # An access key opens its own queue, and the name beside it opens nothing. It
+        # may be another queue than when the key was shown, with a key of its own.
+        return _BY_KEY if _is_opened(caller, rules) else frozenset()
     return held
+
+
+def _is_opened(caller: Caller, rules: QueueRules) -> bool:
+    made = rules.made
+    return (
+        made is not None
+        and made.digest is not None
+        and (made.name, made.digest) == (caller.key_of, caller.digest)
+    )
 
 
 def administers(caller: Caller, rules: Rulebook) -> bool:

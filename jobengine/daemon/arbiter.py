@@ -19,6 +19,7 @@ from gunicorn.glogging import Logger
 
 from jobengine.daemon.keeper import TOLD
 from jobengine.daemon.settings import Settings
+from jobengine.telemetry.logs import path_shown
 
 # Stopping takes 10 s at most: the worker drains for five of them and closes the file.
 STOP_S = 9
@@ -194,7 +195,7 @@ class _Log(Logger):  # type: ignore[misc]
         log.debug(
             "request",
             method=environ.get("REQUEST_METHOD"),
-            path=environ.get("PATH_INFO"),
+            path=path_shown(environ.get("PATH_INFO", "")),
             status=resp.status_code,
             bytes=resp.sent,
             ms=round(request_time.total_seconds() * 1000, 1),

@@ -28,6 +28,7 @@ from jobengine.daemon.wire import Wire
 from jobengine.daemon.wsgi import Answer, Gateway
 from jobengine.errors import JobEngineError, Overloaded
 from jobengine.store.port import Committer
+from jobengine.telemetry.logs import path_shown
 from jobengine.telemetry.metrics import Meter
 
 # Flask's share of a turn. What does not fit waits for the next, behind what came in.
@@ -395,7 +396,7 @@ def _tell(asked: Incoming, data: bytes) -> None:
     log.debug(
         "request",
         method=asked.head.method.decode("latin-1"),
-        path=asked.target.partition(b"?")[0].decode("latin-1"),
+        path=path_shown(asked.target.partition(b"?")[0].decode("latin-1")),
         status=int(data[9:12]),
         bytes=len(data),
         ms=round((perf_counter() - asked.began) * 1000, 1),

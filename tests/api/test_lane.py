@@ -21,7 +21,7 @@ from serving import JOB, LIMITS, RULES, Serving, Settings, create, request, take
 from jobengine.api.app import ENDPOINTS
 from jobengine.api.endpoint import Lane
 from jobengine.api.exchange import Reply
-from jobengine.api.lane import HotLane, Incoming
+from jobengine.api.lane import Head, HotLane, Incoming
 from jobengine.api.v1 import V1
 from jobengine.build import House
 from jobengine.core.access import Caller
@@ -234,6 +234,28 @@ def test_what_is_known_of_a_head_holds_for_that_head_alone(
 
         assert shape(hot) == shape(plain)
     assert twins[0].rows() == twins[1].rows()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v1/jobs",
+        "/api/v1/job%73?x",
+        "/%61pi/v1/jobs",
+        "http://localhost/api/v1/jobs",
+    ],
+)
+def test_long_work_is_slow_however_its_path_is_written(
+    twins: tuple[Twin, Twin], target: str
+) -> None:
+    lane = twins[0].spies[0]
+
+    def is_slow(target: str) -> bool:
+        head = Head(b"GET", target.encode(), [], {}, "127.0.0.1")
+        return lane.is_slow(Incoming(head, b""))
+
+    assert is_slow(target)
+    assert not is_slow("/api/v1/job%73/next")
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "GET"])

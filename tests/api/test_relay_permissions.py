@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from msgspec.structs import replace
 from relaying import CARRIERS, RELAY, Relay, at, job, relaying, told
 
 from jobengine.daemon.settings import RelaySettings
@@ -157,6 +158,30 @@ def test_d15_where_everybodys_name_counts_the_service_does(carrier: str) -> None
         heard = relay.ask("GET", "/next?queue=q", X_Forwarded_For="10.0.0.1")
 
         assert heard.status == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/enqueue", job("1", queue="other")),
+        ("/enqueue/batch", [job("1", queue="other")]),
+        ("/v1/queues/jobs", [job("1", queue="other")]),
+        ("/v2/queues/jobs", [job("1", queue="other")]),
+    ],
+)
+def test_d16_a_queue_whose_name_was_anothers_is_not_there(
+    relay: Relay, path: str, body: object
+) -> None:
+    relay.enqueue("1", "other")
+    rules = relay.house.engine.rules
+    left = {name: each for name, each in rules.queues.items() if name != "other"}
+    relay.house.upkeep.reconfigure(replace(rules, queues=left))
+
+    heard = relay.ask("POST", path, body, name="maker")
+
+    # 409 would say that the job is queued already.
+    assert heard.status == 404
+    assert told(heard)["code"] == "queue_exists"
 
 
 def test_an_administrator_from_close_by_may_do_all(relay: Relay) -> None:

@@ -14,7 +14,7 @@ from test_lane import Twin, shape
 
 from jobengine.api.app import ENDPOINTS
 from jobengine.api.endpoint import Lane
-from jobengine.core.access import Caller, by_key
+from jobengine.core.access import Caller
 from jobengine.core.job import Job, NewJob
 from jobengine.core.queues import Rulebook
 
@@ -36,7 +36,8 @@ class KeyedTwin(Twin):
         with self.house.store.transaction() as tx:
             tx.drop(*tx.jobs(NAME))
         self.number(1)
-        engine, caller = self.house.engine, by_key(NAME)
+        engine = self.house.engine
+        caller = engine.unlock(NAME, KEY)
         for _ in (HELD, QUEUED):
             engine.enqueue(caller, NAME, NewJob(b'{"n": 1}'))
         assert [job.uid for job in engine.claim(caller, NAME)] == [HELD]

@@ -93,10 +93,21 @@ def test_an_administrator_is_named_and_close_by(caller: Caller, may: bool) -> No
 
 
 def test_an_access_key_gives_its_own_queue_to_work_with_and_no_other() -> None:
-    made = MadeQueue("q", 1)
+    caller = by_key(locked("open sesame"))
+    another = MadeQueue("other", 1, salt="salt", digest=caller.digest)
 
-    assert rights(by_key("q"), QueueRules("q", made=made)) == {READ, WRITE, BROWSE}
-    assert rights(by_key("q"), QueueRules("other", made=made)) == set()
+    assert rights(caller, rules_of(locked("open sesame"))) == {READ, WRITE, BROWSE}
+    assert rights(caller, rules_of(another)) == set()
+
+
+@pytest.mark.parametrize("queue", [MadeQueue("q", 2), None])
+def test_an_access_key_does_not_open_what_has_come_in_the_place_of_its_queue(
+    queue: MadeQueue | None,
+) -> None:
+    caller = by_key(locked("open sesame"))
+
+    assert rights(caller, rules_of(locked("another"))) == set()
+    assert rights(caller, QueueRules("q", made=queue)) == set()
 
 
 @pytest.mark.parametrize("right", Right)
@@ -108,8 +119,14 @@ def test_who_shows_a_key_gets_nothing_by_name(right: Right) -> None:
 
 
 def test_no_service_can_be_named_as_those_who_show_a_key() -> None:
-    assert NAME.fullmatch(by_key("q").name) is None
-    assert by_key("q").name != by_key("r").name
+    one, other = by_key(MadeQueue("q", 1)), by_key(MadeQueue("r", 1))
+
+    assert NAME.fullmatch(one.name) is None
+    assert one.name != other.name
+
+
+def rules_of(made: MadeQueue) -> QueueRules:
+    return QueueRules(made.name, made=made)
 
 
 def locked(access_key: str, salt: str = "salt") -> MadeQueue:

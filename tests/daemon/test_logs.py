@@ -42,6 +42,13 @@ def test_the_level_decides_what_is_written(level: str, count: int) -> None:
     assert len(file.getvalue().splitlines()) == count
 
 
+@pytest.mark.parametrize("between", ["/run-id/", "/run%2Did/", "/run-id%2F"])
+def test_a_path_is_shown_without_the_lease_token_in_it(between: str) -> None:
+    shown = logs.path_shown(f"/v2/queues/mail/jobs/7{between}5a1ef09e")
+
+    assert shown == "/v2/queues/mail/jobs/7/run-id/-"
+
+
 def test_lines_of_other_libraries_take_the_same_form() -> None:
     file = io.BytesIO()
     logs.configure("info", to=file)

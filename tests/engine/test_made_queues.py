@@ -1,5 +1,6 @@
 """Queues that callers make: by a first job, by name, or with an access key."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from msgspec.structs import replace
 
 from jobengine.admin import ACCESS_KEY_CHARS_MAX, SERVICES_MAX
 from jobengine.core.access import BROWSE, READ, WRITE, Caller, by_key
-from jobengine.core.job import INSTANT_MAX, Job, NewJob
+from jobengine.core.job import INSTANT_MAX, Change, Job, NewJob, Renewal, State
 from jobengine.core.queues import (
     MADE_QUEUES_MAX,
     MadeQueue,
@@ -17,7 +18,7 @@ from jobengine.core.queues import (
     RemovedQueue,
     Rulebook,
 )
-from jobengine.engine import Conflict
+from jobengine.engine import Conflict, LiveKey
 from jobengine.errors import (
     Forbidden,
     InvalidJob,
@@ -35,6 +36,7 @@ LISTS = QueueRules("", read=frozenset({"taker"}), write=frozenset({"maker"}))
 TEMPLATE = QueueRules("", lease_ms=7000, keep_ms=9000)
 DYNAMIC: dict[str, Any] = {"dynamic": LISTS, "template": TEMPLATE}
 JOB = NewJob(b"{}")
+KEYED = by_key(MadeQueue("new", 1, salt="s", digest=b"d"))
 BAD_NAMES = ["", " q", "q ", "a/b", "a\nb", "\u00e9", "x" * 256, "#q", "(made)"]
 
 
@@ -81,7 +83,7 @@ def test_before_its_first_job_a_listed_reader_sees_an_empty_queue(desk: Desk) ->
     assert "new" not in desk.engine.rules.queues
 
 
-@pytest.mark.parametrize("caller", [ME, STRANGER, Caller("admin"), by_key("new")])
+@pytest.mark.parametrize("caller", [ME, STRANGER, Caller("admin"), KEYED])
 def test_nobody_else_learns_whether_there_is_such_a_queue(
     desk: Desk, caller: Caller
 ) -> None:
@@ -118,6 +120,25 @@ def test_a_follow_up_makes_the_queue_it_needs() -> None:
     desk.engine.requeue(ME, "q", job.uid, [("new", JOB)])
 
     assert len(desk.engine.claim(ME, "new")) == 1
+
+
+def test_nothing_is_kept_of_queues_that_were_not_made_or_are_no_more(
+    desk: Desk,
+) -> None:
+    news = [(f"new {n}", JOB) for n in range(3)]
+    refused = refusal(desk.engine.enqueue_batch, MAKER, [*news, ("#", JOB)])
+    desk.engine.enqueue(MAKER, "new", NewJob(b"{}", run_at=INSTANT_MAX))
+
+    desk.admin.delete_queue(ADMIN, "new")
+
+    assert refused is InvalidQueue
+    assert shelves(desk) == set()
+
+
+def shelves(desk: Desk) -> set[str]:
+    """The queues for which memory is kept."""
+    store: Any = desk.house.store
+    return {*store.rows.shelves, *store.rows.scheduled}
 
 
 @pytest.mark.parametrize(
@@ -331,6 +352,58 @@ def test_only_queues_with_a_key_can_be_unlocked(desk: Desk) -> None:
         assert refusal(desk.engine.unlock, queue, "") is QueueNotFound
 
 
+class Door:
+    """A lock, and what happens just before anybody first gets through."""
+
+    def __init__(self, lock: Any, happen: Callable[[], None]) -> None:
+        self._lock = lock
+        self._rest = iter([happen])
+
+    def acquire(self) -> bool:
+        for happen in self._rest:
+            happen()
+        return bool(self._lock.acquire())
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+KEY = LiveKey("k")
+VERBS: dict[str, Callable[[Desk, Caller], object]] = {
+    "enqueue": lambda d, who: d.engine.enqueue(who, "box", JOB),
+    "claim": lambda d, who: d.engine.claim(who, "box"),
+    "peek": lambda d, who: d.engine.peek(who, "box"),
+    "get": lambda d, who: d.engine.get(who, "box", KEY),
+    "listing": lambda d, who: list(d.engine.listing(who, "box")),
+    "update": lambda d, who: d.engine.update(who, "box", KEY, Change(priority=1)),
+    "delete": lambda d, who: d.engine.delete(who, "box", KEY),
+    "cancel": lambda d, who: d.engine.cancel(who, "box", KEY),
+    "complete": lambda d, who: d.engine.complete(who, "box", KEY),
+    "reschedule": lambda d, who: d.engine.reschedule(who, "box", KEY, Renewal()),
+    "requeue": lambda d, who: d.engine.requeue(who, "box", KEY, []),
+    "delete the queue": lambda d, who: d.admin.delete_queue(who, "box"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_key_shown_in_time_opens_no_queue_that_has_come_meanwhile(
+    desk: Desk, verb: str
+) -> None:
+    caller = locked(desk)
+    store: Any = desk.house.store
+
+    def exchange() -> None:
+        desk.admin.delete_queue(caller, "box")
+        other = locked(desk, key="another")
+        desk.engine.enqueue(other, "box", NewJob(b"{}", unique_key="k"))
+        desk.engine.claim(other, "box")
+
+    store.lock = Door(store.lock, exchange)
+    assert refusal(VERBS[verb], desk, caller) is QueueNotFound
+
+    assert [job.state for job in desk.rows("box").values()] == [State.INPROGRESS]
+
+
 def test_an_access_key_is_not_kept(desk: Desk) -> None:
     locked(desk)
     locked(desk, "twin")
@@ -347,7 +420,7 @@ def test_keys_work_after_a_restart() -> None:
 
     desk.restart(dynamic())
 
-    assert desk.engine.unlock("box", "open sesame") == by_key("box")
+    assert desk.engine.unlock("box", "open sesame") == by_key(records(desk)[0])
     assert refusal(desk.engine.unlock, "box", "no") is WrongKey
     desk.house.close()
 

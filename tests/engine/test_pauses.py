@@ -29,6 +29,7 @@ def test_a_paused_queue_hands_out_nothing_until_it_is_resumed(desk: Desk) -> Non
     desk.admin.pause(MANAGER, "q", WHY)
 
     assert desk.engine.claim(ME, "q") == []
+    assert desk.engine.peek(ME, "q") is None
     assert desk.engine.rules.queues["q"].paused == WHY
     desk.put()
     desk.admin.resume(MANAGER, "q")

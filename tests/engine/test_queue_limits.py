@@ -9,7 +9,7 @@ from asking import GONE, ME, ONCE, TWICE, WRITER, Desk, rulebook, token
 from msgspec.structs import replace
 
 from jobengine.core.job import Change, Job, NewJob, Renewal, State, Terms
-from jobengine.engine import Conflict
+from jobengine.engine import CLAIM_BYTES, Conflict
 from jobengine.errors import JobTooLarge, MemoryFull, QueueFull
 
 # --- as many jobs -----------------------------------------------------------------
@@ -92,6 +92,17 @@ def test_a_change_must_fit_in_the_place_of_what_it_changes() -> None:
     assert desk.row(job).content == bytes(10)  # type: ignore[union-attr]
 
 
+def test_a_job_grows_no_larger_than_there_is_room_for_when_it_is_put_off() -> None:
+    desk = Desk(rulebook(max_bytes=10))
+    job = desk.held(content=bytes(8))
+
+    with pytest.raises(QueueFull):
+        desk.engine.reschedule(ME, "q", job.uid, Renewal(content=bytes(11)))
+    desk.engine.reschedule(ME, "q", job.uid, Renewal(content=bytes(10)))
+
+    assert desk.row(job).content == bytes(10)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     "bring",
     [
@@ -169,6 +180,28 @@ def test_no_more_jobs_are_handed_out_than_may_be_in_progress() -> None:
 
     assert len(desk.engine.claim(ME, "q", 4)) == 2
     assert desk.engine.claim(ME, "q", 4) == []
+    assert desk.engine.peek(ME, "q") is None
+
+
+def test_no_more_is_handed_out_at_once_than_an_answer_can_hold() -> None:
+    desk = Desk()
+    third = CLAIM_BYTES // 3
+    jobs = [desk.put(bytes(third), progress=b"12") for _ in range(5)]
+
+    taken = [desk.engine.claim(ME, "q", 9) for _ in range(4)]
+
+    assert [[job.uid for job in part] for part in taken] == [
+        [job.uid for job in part] for part in (jobs[:2], jobs[2:4], jobs[4:], [])
+    ]
+
+
+def test_one_job_is_handed_out_however_large_it_is() -> None:
+    desk = Desk()
+    one, other = (desk.put(bytes(CLAIM_BYTES + 1)) for _ in range(2))
+
+    taken = [desk.engine.claim(ME, "q", 2) for _ in range(2)]
+
+    assert [[job.uid for job in part] for part in taken] == [[one.uid], [other.uid]]
 
 
 def test_what_a_writer_takes_counts_too() -> None:

@@ -29,6 +29,7 @@ from jobengine.store.port import Record, Store, Transaction
 from jobengine.testing import SimClock
 
 DAY_MS = 86_400_000
+KINDS = (RemovedQueue, PausedQueue, MadeQueue)
 KEPT = Rulebook({name: QueueRules(name) for name in ("q1", "q2")})
 
 
@@ -425,6 +426,7 @@ class Laws:
                 assert tx.records(RemovedQueue) == [removed]
                 assert tx.records(PausedQueue) == [paused]
                 assert tx.records(MadeQueue) == [made, bare]
+                assert [tx.count_records(kind) for kind in KINDS] == [1, 1, 2]
 
         with place.store.transaction() as tx:
             tx.put_record(again := PausedQueue("q1", 6, "another"))
@@ -433,6 +435,12 @@ class Laws:
             assert tx.records(PausedQueue) == [again]
             assert tx.records(MadeQueue) == [bare]
             assert tx.records(RemovedQueue) == [removed]
+            assert [tx.count_records(kind) for kind in KINDS] == [1, 1, 1]
+        with failing(place.store) as tx:
+            tx.put_record(MadeQueue("never", 7))
+            tx.drop_record(removed)
+        with place.store.transaction() as tx:
+            assert [tx.count_records(kind) for kind in KINDS] == [1, 1, 1]
 
     def test_a_block_sees_the_records_it_has_kept(self, place: Place) -> None:
         with place.store.transaction() as tx:
