@@ -20,9 +20,10 @@ def parameters(query: str, *names: str) -> dict[str, str]:
         BadQuery: one of them is there twice, or is not UTF-8.
     """
     found: dict[str, str] = {}
+    coded = _CODED.search(query)
     for part in query.split("&"):
         name, _, text = part.partition("=")
-        if _CODED.search(part):
+        if coded is not None:
             name, text = _decoded(name), _decoded(text)
         if name in names:
             if name in found:

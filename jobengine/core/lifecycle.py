@@ -52,8 +52,7 @@ class Verb(IntEnum):
     RETRY = auto()
 
 
-# From which state which verb leads where. FAIL leads back to QUEUED while there are
-# attempts left, and RESCHEDULE to FAILED when it was one too many.
+# With attempts left FAIL leads back to QUEUED; one RESCHEDULE too many to FAILED.
 BECOMES = {
     (QUEUED, Verb.CLAIM): INPROGRESS,
     (INPROGRESS, Verb.BEAT): INPROGRESS,
@@ -489,7 +488,8 @@ def _durable(terms: Terms, durable: bool) -> Terms:
 
 def _times(new: NewJob, now: int) -> tuple[int, int | None]:
     """When it may run and when it expires."""
-    run_at = now + (new.delay_ms or 0) if new.run_at is None else new.run_at
+    # The same object where it may run now: a number takes 32 bytes, of each job.
+    run_at = _or(new.run_at, now + new.delay_ms if new.delay_ms else now)
     expires_at = new.expires_at
     if new.valid_for_ms is not None:
         expires_at = now + new.valid_for_ms
