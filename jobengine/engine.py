@@ -54,7 +54,7 @@ class Engine(Reports):
         Raises:
             QueueNotFound, Forbidden: the caller may not read the queue.
         """
-        if self.may_read_unmade(caller, queue):
+        if self.sees_empty(caller, queue):
             return []
         while True:
             with self._store.transaction() as tx:

@@ -103,13 +103,16 @@ class Gate:
             return self.make(tx, MadeQueue(queue, tx.now, read, write))
         return self.admit(caller, queue, WRITE)
 
-    def may_read_unmade(self, caller: Caller, queue: str) -> bool:
-        """Whether there is no such queue, and the caller could read it if there was."""
-        lists = self.rules.dynamic
-        return (
-            lists is not None
-            and queue not in self.rules.queues
-            and caller.name in lists.read
+    def sees_empty(self, caller: Caller, queue: str) -> bool:
+        """Whether the queue is one that, for all the caller may know, is still to be
+        made, and that it could read then."""
+        rules, lists = self.rules, self.rules.dynamic
+        if lists is None or caller.name not in lists.read:
+            return False
+        there = rules.queues.get(queue)
+        # A queue of others must look like one that there is not.
+        return there is None or not (
+            rights(caller, there) or administers(caller, rules)
         )
 
     def make(self, tx: Transaction, made: MadeQueue) -> QueueRules:

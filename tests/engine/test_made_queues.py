@@ -83,6 +83,14 @@ def test_before_its_first_job_a_listed_reader_sees_an_empty_queue(desk: Desk) ->
     assert "new" not in desk.engine.rules.queues
 
 
+def test_a_listed_reader_cannot_tell_a_queue_of_others_from_none(desk: Desk) -> None:
+    desk.put()
+
+    assert desk.engine.claim(TAKER, "q") == []
+    assert refusal(desk.engine.listing, TAKER, "q") is QueueNotFound
+    assert refusal(desk.engine.listing, TAKER, "new") is QueueNotFound
+
+
 @pytest.mark.parametrize("caller", [ME, STRANGER, Caller("admin"), KEYED])
 def test_nobody_else_learns_whether_there_is_such_a_queue(
     desk: Desk, caller: Caller

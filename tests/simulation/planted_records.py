@@ -99,15 +99,21 @@ def empty_instead(record: Record, chance: Random) -> list[Op] | None:
 def out_of_turn(record: Record, chance: Random) -> list[Op] | None:
     """Two claims, one after the other, get their jobs the other way round."""
     waits = {job: (since, until) for job, since, until in _waits(record)}
-    claims = [claim for claim in _delivered(record) if claim.job in waits]
+    made = {op.job: op for op in _created(record)}
+    # Its own claim is the first that it got: until then it waited, surely.
+    claims = [
+        claim
+        for claim in _delivered(record)
+        if claim.job in waits
+        and waits[claim.job][0] < claim.began <= waits[claim.job][1]
+    ]
     pairs = (
         (one, two)
         for one in chance.sample(claims, len(claims))
         for two in claims
         if waits[two.job][0] < one.began
         and one.ended < two.began
-        # Its own claim is the first that it got: until then it waited.
-        and two.began <= waits[two.job][1]
+        and _comes_first(made[one.job], made[two.job])
     )
     pair = next(islice(pairs, 1), None)
     if pair is None:
@@ -126,6 +132,16 @@ PLANTS: dict[str, Plant] = {
     "204 instead of a job": empty_instead,
     "out of turn": out_of_turn,
 }
+
+
+def _comes_first(one: Op, two: Op) -> bool:
+    """Whether the job that *one* made is surely to be taken before that of *two*.
+
+    Creates that were under way together may have been done in either order.
+    """
+    if one.priority != two.priority:
+        return one.priority > two.priority
+    return one.ended < two.began
 
 
 def _created(record: Record) -> list[Op]:
