@@ -8,6 +8,7 @@ the schema would not: whatever it doubts it leaves to the schema.
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -208,16 +209,10 @@ class Form:
             if type(values[at]) is str:
                 colons += values[at].count(":")
         for at, name, objects in self._raws:
-            value = values[at]
-            if value is not UNSET:
-                text = bytes(value)
-                if objects and text[:1] != b"{":
-                    raise Doubt
-                size = len(text)
-                if size > _SHALLOW and _is_deep(text):
-                    raise Doubt
-                setattr(found, name, text)
-                colons += size - len(text.replace(b":", b""))
+            if values[at] is not UNSET:
+                text = bytes(values[at])
+                setattr(found, name, _checked(text, objects=objects))
+                colons += _colons(text)
         if self._instants:
             _settle_instants(found, self._instants)
         return colons
@@ -254,9 +249,31 @@ class Many(Form):
         if len(found) > GLANCE_MANY_MAX:
             raise Doubt
         # None has fewer than it was read with, so no two can make up for each other.
-        if sum(map(self.settle, found)) != _colons(body):
+        if self._settle_all(found) != _colons(body):
             raise Doubt
         return found
+
+    def _settle_all(self, found: list[Any]) -> int:
+        """What `settle` does with each, in half the time: a member of all at once."""
+        values = list(chain.from_iterable(map(msgspec.structs.astuple, found)))
+        colons = len(values) - values.count(UNSET)
+        width = len(self.shape.__struct_fields__)
+        for at in self._texts:
+            texts = [text for text in values[at::width] if type(text) is str]
+            colons += "".join(texts).count(":")
+        for at, name, objects in self._raws:
+            raws = values[at::width]
+            said = [
+                (one, bytes(raw))
+                for one, raw in zip(found, raws, strict=True)
+                if raw is not UNSET
+            ]
+            for one, text in said:
+                setattr(one, name, _checked(text, objects=objects))
+            colons += _colons(b"".join([text for _, text in said]))
+        for one in found if self._instants else ():
+            _settle_instants(one, self._instants)
+        return colons
 
     def _read_one(self, at: int, text: bytes) -> Any:
         try:
@@ -310,6 +327,15 @@ def _decoded(decode: Callable[[bytes], Any], body: bytes) -> Any:
     if _ESCAPE in body and _ESCAPED in body:
         raise Doubt
     return found
+
+
+def _checked(text: bytes, *, objects: bool) -> bytes:
+    """Raises: Doubt, of JSON that may be too deep, or may have to be an object."""
+    if objects and text[:1] != b"{":
+        raise Doubt
+    if len(text) > _SHALLOW and _is_deep(text):
+        raise Doubt
+    return text
 
 
 def _is_deep(text: bytes) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from jobengine.core.events import Changes, Event, event_of, ran_ms, waited_ms
+from jobengine.core.job import Job
 from jobengine.telemetry import families as f
 from jobengine.telemetry.exposition import Family, Histogram, Process, Series, text
 
@@ -70,7 +71,7 @@ class _Route:
 
 
 # Looked up for every change: see core/events.py.
-_CLAIMED = Event.CLAIMED
+_ENQUEUED, _CLAIMED = Event.ENQUEUED, Event.CLAIMED
 _SETTLED = frozenset(f.COUNTED[f.SETTLED])
 _DEATHS = f.DEATHS
 
@@ -142,7 +143,9 @@ class Meter:
         with self._lock:
             queues = self._queues
             for old, new in changes:
-                event = event_of(old, new, now)
+                # Of a batch most are new, which takes no thought.
+                fresh = old is None and type(new) is Job
+                event = _ENQUEUED if fresh else event_of(old, new, now)
                 if event is None:
                     continue
                 name = (old if new is None else new).queue
