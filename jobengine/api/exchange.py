@@ -76,6 +76,16 @@ class Asked(Sent, Protocol):
         """
 
 
+class Head(Struct, frozen=True, kw_only=True):
+    """What the head of a request says in every dialect."""
+
+    told: bool  # it wants to know its commit
+
+    def receipt(self) -> Receipt | None:
+        """The commit, for those who ask: it counts everybody's."""
+        return Receipt() if self.told else None
+
+
 class Wait(Struct, frozen=True):
     """Nothing to be had yet: ask again when *queue* has work, for this long."""
 

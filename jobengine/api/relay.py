@@ -10,7 +10,7 @@ from functools import partial
 from msgspec import Struct
 
 from jobengine.api.endpoint import Desk, Dialect, Lane
-from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Reply, Sent, Wait
+from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Head, Reply, Sent, Wait
 from jobengine.api.health import look
 from jobengine.api.identity import identify
 from jobengine.api.query import (
@@ -66,21 +66,16 @@ Shape = Callable[[list[Job], QueueRules, Caller], bytes]
 VERSION = "X-Relay-Version"
 
 
-class Head(Struct, frozen=True):
+class CallerHead(Head, frozen=True):
     """What the head of a request says."""
 
     caller: Caller
-    told: bool  # it wants to know its commit
-
-    def receipt(self) -> Receipt | None:
-        """The commit, for those who ask: it counts everybody's."""
-        return Receipt() if self.told else None
 
 
 class NextHead(Struct, frozen=True):
     """The same, and how the next jobs are to be answered."""
 
-    head: Head
+    head: CallerHead
     wait: int  # seconds that the header asks for
     single: bool  # one object, in the oldest form
 
@@ -246,14 +241,14 @@ def show(desk: Desk, asked: Asked, queue: str, job_id: str) -> Reply:
     return Reply(200, render_one(job, rules_of(desk, queue), caller), JSON)
 
 
-def read_head(desk: Desk, sent: Sent) -> Head:
+def read_head(desk: Desk, sent: Sent) -> CallerHead:
     """Who asks, and how.
 
     Raises:
         Refused: it does not say, or not who may be believed.
     """
     caller = identify(sent, desk.settings, default=desk.settings.relay.service)
-    return Head(caller, sent.header(COMMIT) is not None)
+    return CallerHead(caller, told=sent.header(COMMIT) is not None)
 
 
 def read_next(desk: Desk, sent: Sent) -> NextHead:
@@ -279,7 +274,9 @@ def read_wanted(desk: Desk, said: dict[str, str], preferred: int) -> Wanted:
     )
 
 
-def take(desk: Desk, head: Head, queue: str, wanted: Wanted, shape: Shape) -> Reply:
+def take(
+    desk: Desk, head: CallerHead, queue: str, wanted: Wanted, shape: Shape
+) -> Reply:
     """The next jobs in this shape."""
     caller, receipt = head.caller, head.receipt()
     jobs = desk.engine.claim(caller, queue, wanted.limit, receipt=receipt)

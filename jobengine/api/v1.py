@@ -10,17 +10,16 @@ from itertools import chain
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane
-from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Reply, Sent, Wait
+from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Head, Reply, Sent, Wait
 from jobengine.api.forms import Form, Payload
 from jobengine.api.identity import BadHeader, identify, named
 from jobengine.api.paced import paced
 from jobengine.api.query import BadQuery, preferred_wait
 from jobengine.core.access import Caller
 from jobengine.core.job import INPROGRESS, Change, Job, NewJob, State, Terms
-from jobengine.engine import Receipt
 from jobengine.errors import Overloaded
 
 V1 = Dialect("v1")
@@ -74,17 +73,12 @@ class ChangeBody(Schema):
 _NEW, _CHANGE = Form(NewBody()), Form(ChangeBody())
 
 
-class Head(Struct, frozen=True):
+class QueueHead(Head, frozen=True):
     """What the head of a request says."""
 
     caller: Caller
     queue: str
     check: Callable[[], object]  # refuses a queue that there is not, for this caller
-    told: bool  # it wants to know its commit
-
-    def receipt(self) -> Receipt | None:
-        """The commit, for those who ask: it counts everybody's."""
-        return Receipt() if self.told else None
 
 
 @V1.endpoint("GET", "/api/v1/test", statuses=(200,), lane=Lane.HOT, head=True)
@@ -188,7 +182,7 @@ def render(job: Job) -> bytes:
     )
 
 
-def read_head(desk: Desk, sent: Sent) -> Head:
+def read_head(desk: Desk, sent: Sent) -> QueueHead:
     """Who asks, of which queue, and how.
 
     Raises:
@@ -196,10 +190,10 @@ def read_head(desk: Desk, sent: Sent) -> Head:
     """
     caller, queue = identify(sent, desk.settings), named(sent, "X-Queue")
     check = partial(desk.engine.check, caller, queue)
-    return Head(caller, queue, check, sent.header(COMMIT) is not None)
+    return QueueHead(caller, queue, check, told=sent.header(COMMIT) is not None)
 
 
-def read_next(desk: Desk, sent: Sent) -> tuple[Head, int]:
+def read_next(desk: Desk, sent: Sent) -> tuple[QueueHead, int]:
     """The same, and for how many seconds to wait for a job.
 
     Raises:

@@ -10,12 +10,12 @@ from functools import lru_cache, partial
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from jobengine.admin import ACCESS_KEY_CHARS_MAX
 from jobengine.api.carried import WrongType
 from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane
-from jobengine.api.exchange import COMMIT, LEASE, Asked, Reply, Sent
+from jobengine.api.exchange import COMMIT, LEASE, Asked, Head, Reply, Sent
 from jobengine.api.forms import AnyJson, Doubt, Form, Payload
 from jobengine.api.identity import BadHeader, identify
 from jobengine.api.paced import paced
@@ -29,7 +29,6 @@ from jobengine.core.job import (
     State,
     Terms,
 )
-from jobengine.engine import Receipt
 from jobengine.errors import (
     InvalidJob,
     InvalidQueue,
@@ -130,15 +129,10 @@ _QUEUE, _NEW, _STATUS = Form(QueueBody()), Form(NewBody()), Form(StatusBody())
 _JOB = Form(JobBody())
 
 
-class Head(Struct, frozen=True):
+class KeyHead(Head, frozen=True):
     """What the head of a request says."""
 
     key: str
-    told: bool  # it wants to know its commit
-
-    def receipt(self) -> Receipt | None:
-        """The commit, for those who ask: it counts everybody's."""
-        return Receipt() if self.told else None
 
 
 @V1_KEYS.endpoint("GET", "/test", statuses=(200,), lane=Lane.HOT, head=True)
@@ -274,7 +268,7 @@ def render(job: Job) -> bytes:
     )
 
 
-def read_body(_desk: Desk, sent: Sent) -> Head:
+def read_body(_desk: Desk, sent: Sent) -> KeyHead:
     """The head of a request with a body.
 
     Raises:
@@ -284,7 +278,7 @@ def read_body(_desk: Desk, sent: Sent) -> Head:
     return _head(sent)
 
 
-def read_queue(_desk: Desk, sent: Sent) -> tuple[Head, str]:
+def read_queue(_desk: Desk, sent: Sent) -> tuple[KeyHead, str]:
     """The head, and the queue it is about.
 
     Raises:
@@ -294,7 +288,7 @@ def read_queue(_desk: Desk, sent: Sent) -> tuple[Head, str]:
     return _head(sent), queue
 
 
-def read_job(_desk: Desk, sent: Sent) -> tuple[Head, str, str]:
+def read_job(_desk: Desk, sent: Sent) -> tuple[KeyHead, str, str]:
     """The head, and the queue and job it is about.
 
     Raises:
@@ -305,7 +299,7 @@ def read_job(_desk: Desk, sent: Sent) -> tuple[Head, str, str]:
     return _head(sent), queue, uid
 
 
-def read_next(_desk: Desk, sent: Sent) -> tuple[Head, str, bool]:
+def read_next(_desk: Desk, sent: Sent) -> tuple[KeyHead, str, bool]:
     """The head, the queue it is about, and whether the job is to be taken.
 
     Raises:
@@ -323,11 +317,11 @@ def _check_json(sent: Sent) -> None:
         raise WrongType(f"the body must be JSON: send Content-Type: {JSON}")
 
 
-def _head(sent: Sent) -> Head:
+def _head(sent: Sent) -> KeyHead:
     key = sent.header("X-Access-Key")
     if not key:
         raise BadHeader("the header X-Access-Key is missing or empty")
-    return Head(_text(key), sent.header(COMMIT) is not None)
+    return KeyHead(_text(key), told=sent.header(COMMIT) is not None)
 
 
 def _text(header: str) -> str:
