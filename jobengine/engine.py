@@ -9,7 +9,7 @@ those who hold one, the others are here. What is done to whole queues is in admi
 from jobengine.core import lifecycle
 from jobengine.core.access import READ, WRITE, Caller, Right, by_key, holds, opens
 from jobengine.core.job import CANCELLED, INPROGRESS, QUEUED, Change, Job
-from jobengine.core.queues import QueueRules
+from jobengine.core.queues import NAME_CHARS_MAX, QueueRules
 from jobengine.errors import QueueNotFound, WrongKey
 from jobengine.gate import forbidden
 from jobengine.intake import Conflict, Receipt, note, ring_for
@@ -257,7 +257,8 @@ class Engine(Reports):
         rules = self.rules.queues.get(queue)
         made = None if rules is None else rules.made
         if made is None or made.digest is None:
-            raise QueueNotFound(f"no queue {queue!r} that an access key opens")
+            named = queue[:NAME_CHARS_MAX]
+            raise QueueNotFound(f"no queue {named!r} that an access key opens")
         if not opens(access_key, made):
             raise WrongKey(f"this is not the access key of queue {queue!r}")
         return by_key(made)

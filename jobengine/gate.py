@@ -20,6 +20,7 @@ from jobengine.core.job import Job
 from jobengine.core.queues import (
     MADE_QUEUES_MAX,
     NAME,
+    NAME_CHARS_MAX,
     WRONG_NAME,
     MadeQueue,
     PausedQueue,
@@ -70,7 +71,7 @@ class Gate:
                 return rules, held
         # The same words for both: a caller without rights must not learn which.
         raise QueueNotFound(
-            f"no queue {queue!r} for {caller.name!r}: "
+            f"no queue {queue[:NAME_CHARS_MAX]!r} for {caller.name!r}: "
             "config.yml lists the queues and who may use them"
         )
 
@@ -126,7 +127,9 @@ class Gate:
         name = made.name
         for each in (name, *made.read, *made.write):
             if not NAME.fullmatch(each):
-                raise InvalidQueue(f"{each[:300]!r} is no name: it {WRONG_NAME}")
+                raise InvalidQueue(
+                    f"{each[:NAME_CHARS_MAX]!r} is no name: it {WRONG_NAME}"
+                )
         # Its jobs are not for whoever thinks of its name next.
         if name in self.rules.queues or tx.record(RemovedQueue, name):
             raise QueueExists(f"there is, or was, a queue {name!r}")

@@ -11,7 +11,14 @@ from msgspec import Struct
 
 from jobengine.core import lifecycle
 from jobengine.core.access import READ, Caller, holds
-from jobengine.core.job import CANCELLED, INPROGRESS, Job, NewJob, Renewal
+from jobengine.core.job import (
+    CANCELLED,
+    INPROGRESS,
+    KEY_CHARS_MAX,
+    Job,
+    NewJob,
+    Renewal,
+)
 from jobengine.core.queues import QueueRules
 from jobengine.errors import (
     Forbidden,
@@ -215,7 +222,7 @@ def present(tx: Transaction, rules: QueueRules, ref: Ref) -> Job:
     job = job and lifecycle.tick(job, now=tx.now, rules=rules)
     if job is None or (not isinstance(ref, str) and job.state > INPROGRESS):
         named = ref if isinstance(ref, str) else ref.text
-        raise JobNotFound(f"queue {rules.name!r} has no job {named}")
+        raise JobNotFound(f"queue {rules.name!r} has no job {named[:KEY_CHARS_MAX]}")
     return job
 
 

@@ -11,6 +11,7 @@ from jobengine.core.backoff import Backoff
 
 # What a queue or a service may be called: safe in a header, a log line and a label.
 NAME = re.compile(r"(?! )[A-Za-z0-9_.:@ -]{1,255}(?<! )")
+NAME_CHARS_MAX = 255
 WRONG_NAME = "must be 1 to 255 of A-Z a-z 0-9 _ . : @ - and inner spaces"
 
 # Queues that callers may make: each is memory until somebody deletes it.

@@ -23,6 +23,7 @@ from jobengine.errors import (
     Forbidden,
     InvalidJob,
     InvalidQueue,
+    JobEngineError,
     JobTooLarge,
     QueueExists,
     QueueFull,
@@ -351,6 +352,19 @@ def test_a_wrong_key_opens_nothing(desk: Desk) -> None:
         with pytest.raises(WrongKey) as told:
             desk.engine.unlock("box", wrong)
         assert "sesame" not in str(told.value)
+
+
+def test_a_refusal_does_not_repeat_a_name_that_no_queue_can_have(desk: Desk) -> None:
+    name = "q" * 100_000
+
+    for ask in (
+        lambda: desk.engine.check(ME, name),
+        lambda: desk.engine.unlock(name, "key"),
+        lambda: desk.engine.get(ME, "q", name),
+    ):
+        with pytest.raises(JobEngineError) as refused:
+            ask()
+        assert len(str(refused.value)) < 1200
 
 
 def test_only_queues_with_a_key_can_be_unlocked(desk: Desk) -> None:
