@@ -12,7 +12,7 @@ import yaml
 from jobengine import cli_file
 from jobengine._version import __version__
 from jobengine.core import plan
-from jobengine.core.queues import Rulebook
+from jobengine.core.queues import MINUTE_MS, Rulebook
 from jobengine.daemon import settings as configuration
 from jobengine.daemon.exits import exit_code
 from jobengine.daemon.secret import read_secrets
@@ -254,7 +254,7 @@ def _fate(rules: Rulebook) -> str:
         return "kept, hidden, until the name returns"
     if rules.removed_keep_ms == 0:
         return "DELETED"
-    minutes = rules.removed_keep_ms // configuration.MINUTE_MS
+    minutes = rules.removed_keep_ms // MINUTE_MS
     return f"hidden, and DELETED after {minutes} min unless the name returns"
 
 

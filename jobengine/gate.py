@@ -163,7 +163,12 @@ class Gate:
             JobTooLarge: it never will.
             QueueFull, MemoryFull: not now.
         """
-        self.check_size(rules, size)
+        most = rules.max_job_bytes
+        if most is not None and size > most:
+            raise JobTooLarge(
+                f"queue {rules.name!r} takes payloads of at most {most} bytes: "
+                f"this one has {size}"
+            )
         most = rules.max_jobs
         if there is None and most is not None and tx.live(rules.name) >= most:
             raise QueueFull(f"queue {rules.name!r} has {most} unfinished jobs: no more")
@@ -177,15 +182,6 @@ class Gate:
         if most is not None and tx.memory_bytes() + grown > most:
             raise MemoryFull(
                 f"all jobs together may take {most} bytes (memory_bytes in config.yml)"
-            )
-
-    def check_size(self, rules: QueueRules, size: int) -> None:
-        """Raises: JobTooLarge, of a payload that the queue never takes."""
-        most = rules.max_job_bytes
-        if most is not None and size > most:
-            raise JobTooLarge(
-                f"queue {rules.name!r} takes payloads of at most {most} bytes: "
-                f"this one has {size}"
             )
 
     def _may_make(self, caller: Caller) -> bool:

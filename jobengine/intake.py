@@ -13,6 +13,7 @@ from jobengine.core.queues import MadeQueue, QueueRules, Rulebook
 from jobengine.errors import DuplicateJob, Refused, Unavailable
 from jobengine.gate import Gate
 from jobengine.store.port import Store, Ticket, Transaction
+from jobengine.upkeep import let_pass
 
 
 class Conflict(Enum):
@@ -182,15 +183,7 @@ class Intake(Gate):
 
 def at_last(tx: Transaction, rules: QueueRules, job: Job | None) -> Job | None:
     """The job, where time has left it live; else its key is free."""
-    if job is None:
-        return None
-    after = lifecycle.tick(job, now=tx.now, rules=rules)
-    if after is not job:
-        ring_for(tx, rules, job.uid)
-    if after is None:
-        tx.drop(job)
-    elif after is not job:
-        tx.put(after)
+    after = job and let_pass(tx, job, rules)
     return after if after is not None and after.state <= INPROGRESS else None
 
 

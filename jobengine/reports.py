@@ -77,6 +77,8 @@ class Reports(Intake):
             rules = self.admit(caller, queue, READ)
             job = self._held(tx, caller, rules, ref, lease)
             after = outcome(job, now=tx.now, rules=rules)
+            if after.content is not job.content:
+                self.check_room(tx, rules, len(after.content), job)
             keep(tx, rules, after)
         note(receipt, tx)
         return after
@@ -159,15 +161,8 @@ class Reports(Intake):
             As `report`; JobTooLarge, QueueFull, MemoryFull: its payload has grown, and
                 there is no room for it.
         """
-        with self._store.transaction() as tx:
-            rules = self.admit(caller, queue, READ)
-            job = self._held(tx, caller, rules, ref, lease)
-            if renewal.content is not None:
-                self.check_room(tx, rules, len(renewal.content), job)
-            after = lifecycle.reschedule(job, renewal, now=tx.now, rules=rules)
-            keep(tx, rules, after)
-        note(receipt, tx)
-        return after
+        outcome = partial(lifecycle.reschedule, renewal=renewal)
+        return self.report(caller, queue, ref, outcome, lease=lease, receipt=receipt)
 
     def requeue(
         self,

@@ -72,7 +72,8 @@ def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
     for entry in tx.due(limit):
         if isinstance(entry, Job):
             queue = rules.queues.get(entry.queue) or QueueRules(entry.queue)
-            swept[entry.queue, _tick(tx, entry, queue)] += 1
+            let_pass(tx, entry, queue)
+            swept[entry.queue, _OUTCOMES.get(entry.state, "forgotten")] += 1
         elif isinstance(entry, RemovedQueue):
             removed.append(entry)
     for record in removed:
@@ -84,15 +85,19 @@ def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
     return swept
 
 
-def _tick(tx: Transaction, job: Job, rules: QueueRules) -> str:
+def let_pass(tx: Transaction, job: Job, rules: QueueRules) -> Job | None:
+    """Keep what time has made of the job by now: itself, another row, or nothing."""
     after = lifecycle.tick(job, now=tx.now, rules=rules)
+    if after is job:
+        return job
     if after is None:
         tx.drop(job)
     else:
         tx.put(after)
+    # Where only so many may be in progress, the end of one is the turn of another.
     if rules.max_inprogress is not None and job.state is INPROGRESS:
         tx.ring(rules.name)
-    return _OUTCOMES.get(job.state, "forgotten")
+    return after
 
 
 def remove_part(tx: Transaction, record: RemovedQueue, room: int) -> int:

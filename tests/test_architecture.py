@@ -21,7 +21,10 @@ MAY_IMPORT = {
     "jobengine.gate": (*CORE, "jobengine.store.port"),
     "jobengine.listing": CORE,
     # The engine's leaves, each upon the one before.
-    "jobengine.intake": (*CORE, "jobengine.store.port", "jobengine.gate"),
+    "jobengine.intake": (
+        *CORE,
+        *("jobengine.store.port", "jobengine.gate", "jobengine.upkeep"),
+    ),
     "jobengine.reports": (*CORE, "jobengine.store.port", "jobengine.intake"),
     "jobengine.engine": (
         *CORE,

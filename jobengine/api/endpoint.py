@@ -17,6 +17,7 @@ from jobengine.api.identity import Trust
 from jobengine.api.problem import Statuses
 from jobengine.doorbell import Doorbell
 from jobengine.engine import Engine
+from jobengine.errors import Overloaded
 from jobengine.store.port import Store
 from jobengine.telemetry.metrics import Meter
 
@@ -88,6 +89,17 @@ class Desk:
     @property
     def engine(self) -> Engine:
         return self.house.engine
+
+    def begin_listing(self) -> Callable[[], None]:
+        """A place for a listing. What is given back gives it up: when the client has
+        read it all, or has gone away.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        if not self.listings.acquire(blocking=False):
+            raise Overloaded(f"{LISTINGS_MAX} listings are under way: try again soon")
+        return self.listings.release
 
 
 class Lane(Enum):

@@ -32,7 +32,7 @@ from jobengine.api.relay_jobs import (
     renewal,
 )
 from jobengine.core.access import Caller
-from jobengine.core.job import Job
+from jobengine.core.job import Job, NewJob
 from jobengine.core.queues import QueueRules
 from jobengine.engine import Conflict, LiveKey, Receipt
 from jobengine.errors import (
@@ -114,11 +114,8 @@ def enqueue(desk: Desk, asked: Asked) -> Reply:
 def enqueue_batch(desk: Desk, asked: Asked) -> Reply:
     """Queue jobs, but for those of an id that is there."""
     head = asked.once(read_head)
-    receipt = head.receipt()
     news = [new_job(body) for body in asked.body(MANY)]
-    conflict = Conflict.KEEP
-    desk.engine.enqueue_batch(head.caller, news, conflict=conflict, receipt=receipt)
-    return Reply(202, receipt=receipt)
+    return queue_all(desk, head, news, Conflict.KEEP)
 
 
 @RELAY.endpoint(
@@ -127,11 +124,9 @@ def enqueue_batch(desk: Desk, asked: Asked) -> Reply:
 def enqueue_array(desk: Desk, asked: Asked) -> Reply:
     """Queue jobs: several as a batch, one alone is refused where its id is there."""
     head = asked.once(read_head)
-    receipt = head.receipt()
     news = [new_job(body) for body in asked.body(MANY)]
     conflict = Conflict.REFUSE if len(news) == 1 else Conflict.KEEP
-    desk.engine.enqueue_batch(head.caller, news, conflict=conflict, receipt=receipt)
-    return Reply(202, receipt=receipt)
+    return queue_all(desk, head, news, conflict)
 
 
 @RELAY.endpoint("GET", "/next", "/v1/next", statuses=(200, 204, 429), lane=Lane.HOT)
@@ -179,15 +174,7 @@ def heartbeat(desk: Desk, asked: Asked) -> Reply:
 )
 def heartbeat_of(desk: Desk, asked: Asked, queue: str, job_id: str) -> Reply:
     """Start the time of the job over, and keep the state in the body, if any."""
-    head = asked.once(read_head)
-    receipt = head.receipt()
-    desk.engine.beat(
-        *(head.caller, queue, LiveKey(job_id)),
-        progress=asked.body(STATE),
-        lease=asked.header(LEASE),
-        receipt=receipt,
-    )
-    return Reply(202, receipt=receipt)
+    return beat(desk, asked, queue, job_id, asked.header(LEASE))
 
 
 @RELAY.endpoint("POST", "/reschedule", "/v1/reschedule", statuses=(202, 404), form=ONE)
@@ -272,6 +259,28 @@ def read_wanted(desk: Desk, said: dict[str, str], preferred: int) -> Wanted:
         min(number(said, "num_jobs", 1), CLAIM_MAX),
         min(number(said, "wait", preferred), desk.settings.limits.wait_seconds),
     )
+
+
+def queue_all(
+    desk: Desk, head: CallerHead, news: list[tuple[str, NewJob]], conflict: Conflict
+) -> Reply:
+    """Queue the jobs as one batch."""
+    receipt = head.receipt()
+    desk.engine.enqueue_batch(head.caller, news, conflict=conflict, receipt=receipt)
+    return Reply(202, receipt=receipt)
+
+
+def beat(desk: Desk, asked: Asked, queue: str, job_id: str, lease: str | None) -> Reply:
+    """Start the time of the job over, and keep the state in the body, if any."""
+    head = asked.once(read_head)
+    receipt = head.receipt()
+    desk.engine.beat(
+        *(head.caller, queue, LiveKey(job_id)),
+        progress=asked.body(STATE),
+        lease=lease,
+        receipt=receipt,
+    )
+    return Reply(202, receipt=receipt)
 
 
 def take(

@@ -11,7 +11,9 @@ from jobengine.api.exchange import JSON, Asked, Reply
 from jobengine.api.query import BadQuery, parameters
 from jobengine.api.relay import (
     RELAY,
+    beat,
     end,
+    queue_all,
     read_head,
     read_next,
     read_wanted,
@@ -62,11 +64,9 @@ _MODES = {mode.value: mode for mode in Conflict}
 def enqueue(desk: Desk, asked: Asked) -> Reply:
     """Queue jobs; `mode` says what of those whose id is there."""
     head = asked.once(read_head)
-    receipt = head.receipt()
     mode = read_mode(asked)
     news = [new_job_v2(body) for body in asked.body(MANY_V2)]
-    desk.engine.enqueue_batch(head.caller, news, conflict=mode, receipt=receipt)
-    return Reply(202, receipt=receipt)
+    return queue_all(desk, head, news, mode)
 
 
 @RELAY_V2.endpoint(
@@ -92,15 +92,7 @@ def next_jobs(desk: Desk, asked: Asked, queue: str) -> Reply:
 )
 def heartbeat(desk: Desk, asked: Asked, queue: str, job_id: str, run_id: str) -> Reply:
     """Start the time of the run over, and keep the state in the body, if any."""
-    head = asked.once(read_head)
-    receipt = head.receipt()
-    desk.engine.beat(
-        *(head.caller, queue, LiveKey(job_id)),
-        progress=asked.body(STATE),
-        lease=run_id,
-        receipt=receipt,
-    )
-    return Reply(202, receipt=receipt)
+    return beat(desk, asked, queue, job_id, run_id)
 
 
 @RELAY_V2.endpoint(

@@ -12,39 +12,27 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, fields, validate
 from msgspec import UNSET
 
-from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane
+from jobengine.api.endpoint import Desk, Dialect, Lane
 from jobengine.api.exchange import COMMIT, JSON, LEASE, Asked, Head, Reply, Sent, Wait
 from jobengine.api.forms import Form, Payload
 from jobengine.api.identity import BadHeader, identify, named
 from jobengine.api.paced import paced
 from jobengine.api.query import BadQuery, preferred_wait
+from jobengine.api.v1_jobs import (
+    LAST_MS,
+    STATES,
+    WORD_BYTES,
+    WORDS,
+    in_chunks,
+    leased,
+)
 from jobengine.core.access import Caller
-from jobengine.core.job import INPROGRESS, Change, Job, NewJob, State, Terms
-from jobengine.errors import Overloaded
+from jobengine.core.job import INPROGRESS, Change, Job, NewJob, Terms
 
 V1 = Dialect("v1")
 
-# A job that is cancelled by another dialect can only show as failed here.
-_WORDS = {
-    State.QUEUED: "queued",
-    State.INPROGRESS: "inprogress",
-    State.COMPLETE: "complete",
-    State.FAILED: "failed",
-    State.CANCELLED: "failed",
-}
-_WORD_BYTES = [_WORDS[state].encode() for state in State]
-_STATES = {word: state for state, word in reversed(_WORDS.items())}
-
 # One run and no second: a lease that is lost has failed the job (JE1-T3, D8).
 _TERMS = Terms(max_attempts=1)
-
-# A whole second T is over when its last millisecond is (JE1-T2 compares strictly).
-_LAST_MS = 999
-
-# What a listing hands to the server at once: it may not hold a queue's payloads twice.
-_CHUNK_BYTES = 64 << 10
-
-Slices = Iterable[list[tuple[int, Job]]]
 
 
 class NewBody(Schema):
@@ -66,7 +54,7 @@ class ChangeBody(Schema):
 
     content = Payload()
     priority = fields.Integer(strict=True)
-    status = fields.String(validate=validate.OneOf(_STATES))
+    status = fields.String(validate=validate.OneOf(STATES))
     timeout_time = fields.Integer(strict=True, validate=validate.Range(min=1))
 
 
@@ -113,7 +101,7 @@ def next_job(desk: Desk, asked: Asked) -> Reply:
         200,
         render(taken[0]),
         JSON,
-        _leased(taken[0]),
+        leased(taken[0]),
         receipt=receipt,
         undo=partial(desk.engine.take_back, taken),
     )
@@ -124,10 +112,7 @@ def jobs(desk: Desk, asked: Asked) -> Reply:
     """List the queue's jobs, all or those that X-Status-Filter names."""
     head = asked.once(read_head)
     words = _filter(asked)
-    if not desk.listings.acquire(blocking=False):
-        raise Overloaded(f"{LISTINGS_MAX} listings are under way: try again soon")
-    # The place is given up when the client has read it all, or has gone away.
-    give_up = desk.listings.release
+    give_up = desk.begin_listing()
     try:
         listing = desk.engine.listing(head.caller, head.queue)
         members = paced(_rendered(listing, words))
@@ -153,7 +138,7 @@ def update(desk: Desk, asked: Asked, uid: str) -> Reply:
         lease=asked.header(LEASE),
         receipt=receipt,
     )
-    held = _leased(job) if change.state is INPROGRESS else ()
+    held = leased(job) if change.state is INPROGRESS else ()
     return Reply(200, headers=held, receipt=receipt)
 
 
@@ -176,7 +161,7 @@ def render(job: Job) -> bytes:
         job.created_at // 1000,
         job.updated_at // 1000,
         job.priority,
-        _WORD_BYTES[job.state],
+        WORD_BYTES[job.state],
         (job.expires_at or 0) // 1000,
         job.uid.encode(),
     )
@@ -220,25 +205,23 @@ def _filter(sent: Sent) -> frozenset[str]:
     """The state words to be listed."""
     word = sent.header("X-Status-Filter")
     if not word:
-        return frozenset(_STATES)
-    if word not in _STATES:
-        known = ", ".join(_STATES)
+        return frozenset(STATES)
+    if word not in STATES:
+        known = ", ".join(STATES)
         raise BadHeader(f"the header X-Status-Filter must be one of {known}")
     return frozenset({word})
 
 
-def _rendered(slices: Slices, words: frozenset[str]) -> Iterator[bytes]:
+def _rendered(
+    slices: Iterable[list[tuple[int, Job]]], words: frozenset[str]
+) -> Iterator[bytes]:
     """The members of the answer by the chunk, each bounded work; some are empty."""
-    for piece in slices:
-        texts, size = [], 0
-        for place, job in piece:
-            if _WORDS[job.state] in words:
-                texts.append(b'"%d":%b' % (place, render(job)))
-                size += len(texts[-1])
-            if size > _CHUNK_BYTES:
-                yield b",".join(texts)
-                texts, size = [], 0
-        yield b",".join(texts)
+
+    def member(place: int, job: Job) -> bytes | None:
+        shown = WORDS[job.state] in words
+        return b'"%d":%b' % (place, render(job)) if shown else None
+
+    return map(b",".join, in_chunks(slices, member))
 
 
 def _new_job(body: Any) -> NewJob:
@@ -256,22 +239,16 @@ def _change(body: Any) -> Change:
     if content is priority is expires_at is None:
         return _BARE[_set(body.status)]
     return Change(
-        state=_STATES.get(_set(body.status) or ""),
+        state=STATES.get(_set(body.status) or ""),
         priority=priority,
         content=content,
-        expires_at=expires_at and expires_at * 1000 + _LAST_MS,
+        expires_at=expires_at and expires_at * 1000 + LAST_MS,
     )
 
 
 # What most updates are: a state and nothing else.
-_BARE = {word: Change(state=state) for word, state in _STATES.items()} | {
-    None: Change()
-}
+_BARE = {word: Change(state=state) for word, state in STATES.items()} | {None: Change()}
 
 
 def _set(value: Any) -> Any:
     return None if value is UNSET else value
-
-
-def _leased(job: Job) -> tuple[tuple[str, str], ...]:
-    return () if job.lease is None else ((LEASE, job.lease.token),)

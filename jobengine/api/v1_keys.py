@@ -14,51 +14,35 @@ from msgspec import UNSET
 
 from jobengine.admin import ACCESS_KEY_CHARS_MAX
 from jobengine.api.carried import WrongType
-from jobengine.api.endpoint import LISTINGS_MAX, Desk, Dialect, Lane
+from jobengine.api.endpoint import Desk, Dialect, Lane
 from jobengine.api.exchange import COMMIT, LEASE, Asked, Head, Reply, Sent
 from jobengine.api.forms import AnyJson, Doubt, Form, Payload
 from jobengine.api.identity import BadHeader, identify
 from jobengine.api.paced import paced
 from jobengine.api.query import needed, parameters
+from jobengine.api.v1_jobs import LAST_MS, STATES, WORD_BYTES, in_chunks, leased
 from jobengine.core.job import (
     INPROGRESS,
     INSTANT_MAX,
     Change,
     Job,
     NewJob,
-    State,
     Terms,
 )
-from jobengine.errors import (
-    InvalidJob,
-    InvalidQueue,
-    Overloaded,
-)
+from jobengine.core.queues import MINUTE_MS
+from jobengine.errors import InvalidJob, InvalidQueue
 
 V1_KEYS = Dialect("v1_keys", switch="v1_keys")
 
 # Exactly this, without a charset (JE2-C6).
 JSON = "application/json"
 
-# A job that is cancelled by another dialect can only show as failed here.
-_WORDS = {
-    State.QUEUED: "queued",
-    State.INPROGRESS: "inprogress",
-    State.COMPLETE: "complete",
-    State.FAILED: "failed",
-    State.CANCELLED: "failed",
-}
-_WORD_BYTES = [_WORDS[state].encode() for state in State]
-_CHANGES = {word: Change(state=state) for state, word in reversed(_WORDS.items())}
+_CHANGES = {word: Change(state=state) for word, state in STATES.items()}
 
-MINUTE_MS = 60_000
 MINUTES_MAX = INSTANT_MAX // MINUTE_MS
 
 # What no minutes come to: the original looked a second later.
 NO_MINUTES_MS = 1000
-
-# A whole second T is over when its last millisecond is.
-_LAST_MS = 999
 
 # Absent, or 0 as the original wrote it, is the tail of the queue.
 TAIL = 1
@@ -68,11 +52,6 @@ TERMS_KEPT = 1024
 
 # A key travels in a header: no control characters, and no spaces at its ends.
 _KEY = re.compile(rf"(?! )[^\x00-\x1f\x7f]{{1,{ACCESS_KEY_CHARS_MAX}}}(?<! )")
-
-# What a listing hands to the server at once: it may not hold a queue's payloads twice.
-_CHUNK_BYTES = 64 << 10
-
-Slices = Iterable[list[tuple[int, Job]]]
 
 
 class QueueBody(Schema):
@@ -159,10 +138,7 @@ def jobs(desk: Desk, asked: Asked) -> Reply:
     """List the queue's jobs in the order in which they are handed out."""
     head, name = asked.once(read_queue)
     caller = desk.engine.unlock(name, head.key)
-    if not desk.listings.acquire(blocking=False):
-        raise Overloaded(f"{LISTINGS_MAX} listings are under way: try again soon")
-    # The place is given up when the client has read it all, or has gone away.
-    give_up = desk.listings.release
+    give_up = desk.begin_listing()
     try:
         listing = desk.engine.listing(caller, name)
     except BaseException:
@@ -216,7 +192,7 @@ def next_job(desk: Desk, asked: Asked) -> Reply:
         200,
         render(taken[0]),
         JSON,
-        _leased(taken[0]),
+        leased(taken[0]),
         receipt=receipt,
         undo=partial(desk.engine.take_back, taken),
     )
@@ -235,7 +211,7 @@ def update(desk: Desk, asked: Asked) -> Reply:
         lease=asked.header(LEASE),
         receipt=receipt,
     )
-    held = _leased(job) if change.state is INPROGRESS else ()
+    held = leased(job) if change.state is INPROGRESS else ()
     return Reply(200, headers=held, receipt=receipt)
 
 
@@ -264,7 +240,7 @@ def render(job: Job) -> bytes:
         (job.expires_at or 0) // 1000,
         job.uid.encode(),
         job.content,
-        _WORD_BYTES[job.state],
+        WORD_BYTES[job.state],
     )
 
 
@@ -368,7 +344,7 @@ def _translated(body: Any) -> NewJob:
         _or(body.content, b"null"),
         priority=_or(body.priority, 0) or TAIL,
         terms=_terms(_or(body.keep_minutes, 0), _or(body.timeout_minutes, 0)),
-        expires_at=ends * 1000 + _LAST_MS if ends else None,
+        expires_at=ends * 1000 + LAST_MS if ends else None,
     )
 
 
@@ -390,11 +366,11 @@ def _change(word: str) -> Change:
     return change
 
 
-def _listed(slices: Slices, name: str) -> Iterator[bytes]:
+def _listed(slices: Iterable[list[tuple[int, Job]]], name: str) -> Iterator[bytes]:
     """The answer by the chunk, each bounded work; some are empty."""
     yield b'{"jobs":['
     size, between = 0, b""
-    for texts in _rendered(slices):
+    for texts in in_chunks(slices, lambda _place, job: render(job)):
         if texts:
             yield between + b",".join(texts)
             size, between = size + len(texts), b","
@@ -403,22 +379,5 @@ def _listed(slices: Slices, name: str) -> Iterator[bytes]:
     yield b'],"size":%d,"name":"%b"}' % (size, name.encode())
 
 
-def _rendered(slices: Slices) -> Iterator[list[bytes]]:
-    """The jobs, as many at a time as make a chunk; sometimes none."""
-    for piece in slices:
-        texts, size = [], 0
-        for _, job in piece:
-            texts.append(render(job))
-            size += len(texts[-1])
-            if size > _CHUNK_BYTES:
-                yield texts
-                texts, size = [], 0
-        yield texts
-
-
 def _or(value: Any, absent: Any) -> Any:
     return absent if value is UNSET else value
-
-
-def _leased(job: Job) -> tuple[tuple[str, str], ...]:
-    return () if job.lease is None else ((LEASE, job.lease.token),)

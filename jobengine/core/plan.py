@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct
 
 from jobengine.core.backoff import Backoff
-from jobengine.core.queues import QueueRules, Rulebook
-
-MINUTE_MS = 60_000
+from jobengine.core.queues import MINUTE_MS, QueueRules, Rulebook
 
 
 class Plan(Struct, frozen=True):

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from jobengine.core import backoff
 from jobengine.core.backoff import Backoff
 
+MINUTE_MS = 60_000
+
 # What a queue or a service may be called: safe in a header, a log line and a label.
 NAME = re.compile(r"(?! )[A-Za-z0-9_.:@ -]{1,255}(?<! )")
 NAME_CHARS_MAX = 255

@@ -13,14 +13,13 @@ from typing import Any, Literal, NamedTuple
 from msgspec.structs import replace
 
 from jobengine.core.backoff import DELAY_MS_MAX, Backoff
-from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.core.queues import MINUTE_MS, QueueRules, Rulebook
 from jobengine.daemon import config_file, schema
 from jobengine.daemon.secret import Secrets, read_secrets
 from jobengine.errors import ConfigError
 
 CONFIG_PATH = "/jobengine/config.yml"
 DB_PATH = "/jobengine/database.queuedb"
-MINUTE_MS = 60_000
 # The settings that only a start can change.
 AT_START = ("host", "port", "server", "dialects")
 # Enough to mend a file by; a file of another kind would fill the screen.

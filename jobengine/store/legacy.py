@@ -21,13 +21,13 @@ from jobengine.core.job import (
     State,
     Terms,
 )
-from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.core.queues import MINUTE_MS, QueueRules, Rulebook
 from jobengine.errors import StoreCorrupt, WrongSecret
 from jobengine.store.port import ROW_BYTES_MAX, TRANSACTION_BYTES_MAX
 from jobengine.store.sealer import new_uid, open_legacy
 
 # They told time in whole seconds; an instant lasts until its second is over.
-SECOND_MS, LAST_MS, MINUTE_MS = 1000, 999, 60_000
+SECOND_MS, LAST_MS = 1000, 999
 
 _STATES = {
     "queued": State.QUEUED,
