@@ -8,6 +8,7 @@ OPS ?= 2000
 KILLS_EACH ?= 3
 STATES ?= 250000
 INPUTS ?= 1000000
+CASES ?= 100
 VENV := .venv
 BIN := $(VENV)/bin
 URL := http://127.0.0.1:$(PORT)
@@ -15,7 +16,8 @@ URL := http://127.0.0.1:$(PORT)
 METADATA := setup.cfg setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench bench-peers torture torture-crash histories fuzz python
+.PHONY: help run install test check bench bench-peers torture torture-crash histories fuzz \
+    clients schemathesis python
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -41,7 +43,7 @@ run: $(VENV)/.installed ## install and start the daemon on 127.0.0.1, PORT=6010
 install: $(VENV)/.installed ## install the command .venv/bin/jobengine
 	@echo "installed: $(BIN)/jobengine"
 
-test: $(VENV)/.installed-test ## run every test
+test: $(VENV)/.installed-test var/client-venv/.installed ## run every test
 	$(BIN)/pytest -n 2
 
 check: $(VENV)/.installed-dev ## format, lint, types, architecture, docs and packaging
@@ -77,6 +79,19 @@ histories: $(VENV)/.installed-test ## record what 8 clients see at once, HISTORI
 
 fuzz: $(VENV)/.installed-test ## feed its parser 1,000,000 hostile inputs, INPUTS=1000000
 	PYTHONPATH=tests/daemon $(BIN)/python tests/attacks/fuzz.py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+clients: $(VENV)/.installed-test var/client-venv/.installed ## have a client made of /openapi.json, and use it
+	$(BIN)/pytest tests/clients/test_generated_client.py
+
+schemathesis: $(VENV)/.installed-test ## try each operation of /openapi.json, CASES=100
+	FUZZ_CASES=$(CASES) $(if $(SEED),FUZZ_SEED=$(SEED)) $(BIN)/pytest --timeout 600 \
+	    tests/clients/test_document.py
+
+# Where it cannot be installed its test is skipped, and says so; the next make tries again.
+var/client-venv/.installed: tests/clients/requirements.txt | python
+	@mkdir -p var
+	$(PYTHON) -m venv var/client-venv
+	-var/client-venv/bin/python -m pip install --requirement $< && touch $@
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -14,7 +14,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import batches, beside, engine, file, profile, slow_clients, wire
+from bench import (
+    batches,
+    beside,
+    engine,
+    file,
+    profile,
+    schedules,
+    slow_clients,
+    verbs,
+    wire,
+)
 from bench.peers import run as peers
 from bench.table import Rates, progress, show
 
@@ -112,7 +122,9 @@ PARTS: dict[str, Callable[[Path, int, float], None]] = {
     "idle": beside.idle,
     "busy": beside.busy,
     "profile": profile.main,
+    "verbs": verbs.main,
     "restart": restart,
+    "schedules": schedules.main,
     "file": file.main,
     "peers": peers.main,
     "batches": batches.main,

@@ -5,23 +5,31 @@ between, and what was done stays done. Asks the engine's gate who may.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from jobengine.core import lifecycle
 from jobengine.core.access import (
-    BROWSE,
     MANAGE,
     WRITE,
     Caller,
     administers,
     digest,
 )
-from jobengine.core.job import FAILED, FINISHED, Job
+from jobengine.core.job import FINISHED, Job
 from jobengine.core.queues import MadeQueue, PausedQueue, QueueRules, RemovedQueue
-from jobengine.engine import Engine, keep
-from jobengine.errors import DuplicateJob, Forbidden, InvalidQueue
-from jobengine.listing import SLICE, parts
+from jobengine.core.where import Where
+from jobengine.engine import Engine, keep, ring_for
+from jobengine.errors import (
+    CountDiffers,
+    DuplicateJob,
+    Forbidden,
+    InvalidQueue,
+    QueueConfigured,
+)
+from jobengine.listing import SLICE, matching, parts
 from jobengine.store.port import Store, Transaction
 from jobengine.upkeep import remove_part
 
@@ -31,8 +39,47 @@ ACCESS_KEY_CHARS_MAX = 1024
 # More services than anybody lists by hand; each list is one record of the file.
 SERVICES_MAX = 1000
 # Jobs that are changed in one transaction: one frame holds their rows, whatever keys,
-# progress and past there are in them.
-PART = 100
+# progress and past there are in them, and those of as many jobs whose end nobody has
+# noticed and whose unique keys they take.
+PART = 50
+
+
+class Progress(Struct, frozen=True):
+    """How many jobs are meant, how many were come to, and how many of them changed."""
+
+    matched: int
+    done: int
+    changed: int
+
+
+class Act(Enum):
+    """What can be done to many jobs at once."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    DELETE = "delete"
+
+    def fits(self, job: Job) -> bool:
+        """Whether it can be done to the job as it is."""
+        verb = _VERBS.get(self)
+        return verb is None or (job.state, verb) in lifecycle.BECOMES
+
+    def do(self, tx: Transaction, job: Job, rules: QueueRules) -> bool:
+        """Do it; False where the job stays as it is."""
+        try:
+            if self is Act.RETRY:
+                keep(tx, rules, lifecycle.retry(job, now=tx.now, rules=rules))
+            elif self is Act.CANCEL:
+                keep(tx, rules, lifecycle.cancel(job, now=tx.now, rules=rules))
+            else:
+                ring_for(tx, rules, job.uid)
+                tx.drop(job)
+        except DuplicateJob:
+            return False
+        return True
+
+
+_VERBS = {Act.RETRY: lifecycle.Verb.RETRY, Act.CANCEL: lifecycle.Verb.CANCEL}
 
 
 class Admin:
@@ -89,7 +136,8 @@ class Admin:
 
         Raises:
             QueueNotFound: there is no such queue, or none it may know of.
-            Forbidden: it neither administers nor has the key; or config.yml has it.
+            Forbidden: it neither administers nor has the key.
+            QueueConfigured: config.yml has it.
         """
         with self._store.transaction() as tx:
             # Within the block: else a reload might put another of its name in force.
@@ -98,7 +146,9 @@ class Admin:
             if not may:
                 raise Forbidden(f"{caller.name!r} may not delete queue {name!r}")
             if rules.made is None:
-                raise Forbidden(f"queue {name!r} is in config.yml: take it out there")
+                raise QueueConfigured(
+                    f"queue {name!r} is in config.yml: take it out there"
+                )
             for record in (rules.made, tx.record(PausedQueue, name)):
                 if record is not None:
                     tx.drop_record(record)
@@ -143,77 +193,73 @@ class Admin:
                 tx.ring(queue)
                 self._engine.use([replace(rules, paused=None)])
 
-    def dead(self, caller: Caller, queue: str) -> Iterator[list[Job]]:
-        """The queue's dead letters in parts, some of them empty.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not browse the queue.
-        """
-        rules = self._engine.admit(caller, queue, BROWSE)
-        with self._store.transaction() as tx:
-            jobs, now = tx.jobs(queue), tx.now
-        return (_dead(part, now, rules) for part in parts(jobs))
-
-    def replay(
-        self, caller: Caller, queue: str, uids: Iterable[str] | None = None
-    ) -> Iterator[int]:
-        """Have all dead letters, or these, start anew: how many, part by part.
-
-        One whose unique key another live job has by now stays where it is.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not manage the queue.
-        """
-
-        def replay(tx: Transaction, job: Job, rules: QueueRules) -> bool:
-            try:
-                keep(tx, rules, lifecycle.retry(job, now=tx.now, rules=rules))
-            except DuplicateJob:
-                return False
-            return True
-
-        return self._in_parts(caller, queue, uids, replay)
-
-    def purge(
-        self, caller: Caller, queue: str, uids: Iterable[str] | None = None
-    ) -> Iterator[int]:
-        """Forget all dead letters, or these: how many, part by part.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not manage the queue.
-        """
-
-        def purge(tx: Transaction, job: Job, _rules: QueueRules) -> bool:
-            tx.drop(job)
-            return True
-
-        return self._in_parts(caller, queue, uids, purge)
-
-    def _in_parts(
+    def bulk(
         self,
         caller: Caller,
         queue: str,
-        uids: Iterable[str] | None,
-        act: Callable[[Transaction, Job, QueueRules], bool],
-    ) -> Iterator[int]:
-        rules = self._engine.admit(caller, queue, MANAGE)
-        if uids is None:
-            with self._store.transaction() as tx:
-                uids = [job.uid for job in _dead(tx.jobs(queue), tx.now, rules)]
-        return (self._part(queue, part, rules, act) for part in parts(uids, PART))
+        act: Act,
+        where: Where,
+        *,
+        dry_run: bool = False,
+        expected: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Progress]:
+        """Do the same to all jobs that are meant, part by part; the last told is all.
 
-    def _part(
-        self,
-        queue: str,
-        uids: list[str],
-        rules: QueueRules,
-        act: Callable[[Transaction, Job, QueueRules], bool],
-    ) -> int:
+        Those to which it cannot be done, as a retry of a job that runs, are not meant;
+        one whose unique key another live job has by now stays where it is. Done to
+        *limit* at most, the first created first.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not manage the queue.
+            CountDiffers: others than *expected* are meant; nothing was done.
+        """
         with self._store.transaction() as tx:
-            # A caller may have named one of them twice.
-            named = dict.fromkeys(uids)
-            there = [job for uid in named if (job := tx.get(queue, uid))]
-            return sum(act(tx, job, rules) for job in _dead(there, tx.now, rules))
+            rules = self._engine.admit(caller, queue, MANAGE)
+            jobs, now = tx.jobs(queue), tx.now
+        found = matching(jobs, where, now=now, rules=rules)
+        return self._bulk(rules, act, where, found, dry_run, expected, limit)
+
+    def _bulk(
+        self,
+        rules: QueueRules,
+        act: Act,
+        where: Where,
+        found: Iterator[list[Job]],
+        dry_run: bool,
+        expected: int | None,
+        limit: int | None,
+    ) -> Iterator[Progress]:
+        meant: list[str] = []
+        for part in found:
+            meant += [job.uid for job in part if act.fits(job)]
+            yield Progress(len(meant), 0, 0)
+        if expected is not None and expected != len(meant):
+            raise CountDiffers(
+                f"{len(meant)} jobs are meant, not the {expected} expected: "
+                "nothing was done"
+            )
+        done = changed = 0
+        if not dry_run:
+            for uids in parts(meant[:limit], PART):
+                done += len(uids)
+                changed += self._part(rules.name, uids, act, where)
+                yield Progress(len(meant), done, changed)
+        yield Progress(len(meant), done, changed)
+
+    def _part(self, queue: str, uids: list[str], act: Act, where: Where) -> int:
+        with self._store.transaction() as tx:
+            # By the rules of now: a queue that is gone has no jobs that are meant.
+            rules = self._engine.rules.queues.get(queue)
+            if rules is None:
+                return 0
+            there = [job for uid in uids if (job := tx.get(queue, uid))]
+            seen = (lifecycle.tick(job, now=tx.now, rules=rules) for job in there)
+            return sum(
+                act.do(tx, job, rules)
+                for job in seen
+                if job is not None and act.fits(job) and where.meets(job, tx.now)
+            )
 
     def cancel_group(self, caller: Caller, queue: str, fingerprint: str) -> int:
         """Cancel all live jobs of this fingerprint, running ones too: how many.
@@ -245,14 +291,3 @@ class Admin:
             if group and rules.max_inprogress is not None:
                 tx.ring(rules.name)
         return cancelled, len(group) == PART
-
-
-def _dead(jobs: Iterable[Job], now: int, rules: QueueRules) -> list[Job]:
-    """Those that time has left as dead letters, whether or not it was noticed."""
-    seen = (lifecycle.tick(job, now=now, rules=rules) for job in jobs)
-    return [job for job in seen if job is not None and is_dead(job)]
-
-
-def is_dead(job: Job) -> bool:
-    """Whether it is a dead letter: failed for good, for a reason."""
-    return job.state is FAILED and job.reason is not None

@@ -12,6 +12,8 @@ from jobengine.core.queues import Rulebook
 from jobengine.doorbell import Doorbell
 from jobengine.engine import Engine
 from jobengine.errors import StoreUnreadable
+from jobengine.schedules import Schedules
+from jobengine.settled import Settled
 from jobengine.store.journal.compact import Compactor
 from jobengine.store.journal.disk import Disk, OsDisk
 from jobengine.store.journal.log import Log
@@ -32,6 +34,7 @@ class House(Struct, frozen=True):
     engine: Engine
     upkeep: Upkeep
     admin: Admin
+    schedules: Schedules
     store: MemoryStore
     doorbell: Doorbell
     opened: str = "in memory"
@@ -95,12 +98,17 @@ def furnish(
 ) -> House:
     """A house around a store, with *rules* in force."""
     engine = Engine(store, new_uid=new_uid, new_uids=new_uids, rules=rules)
-    upkeep = Upkeep(engine, store)
+    engine.settled = Settled()
+    store.set_witness(engine.settled)
+    schedules = Schedules(engine, store, new_uid=new_uid)
+    upkeep = Upkeep(engine, store, fire=schedules.fire)
     upkeep.reconfigure(rules)
     doorbell = Doorbell(store.clock.monotonic)
     store.set_bell(doorbell.ring)
     admin = Admin(engine, store, new_uid=new_uid)
-    return House(engine, upkeep, admin, store, doorbell, opened, torn, compactor)
+    return House(
+        engine, upkeep, admin, schedules, store, doorbell, opened, torn, compactor
+    )
 
 
 def peek_queues(db_path: Path, secret: bytes) -> dict[str, int]:
@@ -131,7 +139,10 @@ def _log(
 ) -> Log:
     def owed() -> int:
         return owed_bytes(
-            jobs=rows.jobs, unfinished=rows.unfinished, row_bytes=rows.row_bytes
+            jobs=rows.jobs,
+            unfinished=rows.unfinished,
+            row_bytes=rows.row_bytes,
+            records=len(rows.records),
         )
 
     try:

@@ -29,10 +29,11 @@ from jobengine.core.job import Job, State
 from jobengine.daemon.clock import SystemClock
 from jobengine.daemon.exits import exit_code
 from jobengine.errors import ConfigError, StoreCorrupt
-from jobengine.store.journal.compact import live_bytes
 from jobengine.store.journal.copies import checked
 from jobengine.store.journal.frame import Type
+from jobengine.store.journal.opening import live
 from jobengine.store.journal.reading import Survey, open_to_read, survey
+from jobengine.store.journal.records import Replay
 from jobengine.store.journal.recover import examine
 from jobengine.store.sealer import ARGON2ID, RAW, Kdf
 
@@ -94,19 +95,19 @@ def inspect(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     with Progress(f"reading {path}", quiet=as_json) as watch:
         with open_to_read(path, watch) as source:
             seen = survey(source)
-        damage, jobs = seen.damage, None
+        damage, rows = seen.damage, None
         if secrets is not None and damage is None:
             try:
                 with open_to_read(path, watch) as source:
                     found = examine(source, secrets.secret, secrets.previous)
-                jobs = list(found.replay.jobs.values())
+                rows = found.replay
             except StoreCorrupt as error:
                 damage = error
     facts = {"file": str(path), **_plain_facts(seen), "damage": _damage(damage)}
     lines = [f"file: {path}", *_plain_lines(seen)]
-    if jobs is not None:
-        facts |= _rows_facts(jobs)
-        lines += _rows_lines(jobs)
+    if rows is not None:
+        facts |= _rows_facts(rows)
+        lines += _rows_lines(rows)
     if damage is not None:
         lines.append(f"damage: {damage}")
     tell(facts, lines, as_json=as_json)
@@ -205,9 +206,9 @@ def _by_queue(jobs: Iterable[Job]) -> Iterator[tuple[str, list[Job]]]:
     yield from sorted(queues.items())
 
 
-def _rows_facts(jobs: list[Job]) -> dict[str, object]:
-    queues = {name: _queue(some) for name, some in _by_queue(jobs)}
-    return {"live_bytes": live_bytes(len(jobs), _payloads(jobs)), "queues": queues}
+def _rows_facts(rows: Replay) -> dict[str, object]:
+    queues = {name: _queue(some) for name, some in _by_queue(rows.jobs.values())}
+    return {"live_bytes": live(rows), "queues": queues}
 
 
 def _queue(jobs: list[Job]) -> dict[str, object]:
@@ -228,10 +229,10 @@ def _oldest_queued(jobs: list[Job]) -> int | None:
     return min(queued, default=None)
 
 
-def _rows_lines(jobs: list[Job]) -> Iterator[str]:
-    yield f"live bytes: about {live_bytes(len(jobs), _payloads(jobs)):,}"
-    yield "queues:" if jobs else "queues: none has a job"
-    for name, some in _by_queue(jobs):
+def _rows_lines(rows: Replay) -> Iterator[str]:
+    yield f"live bytes: about {live(rows):,}"
+    yield "queues:" if rows.jobs else "queues: none has a job"
+    for name, some in _by_queue(rows.jobs.values()):
         states = Counter(job.state for job in some)
         told = [f"{states[s]:,} {s.name.lower()}" for s in State if states[s]]
         oldest = _oldest_queued(some)

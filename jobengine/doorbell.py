@@ -1,8 +1,10 @@
-"""Who waits for which queue, in the order in which they came; rung by the store.
+"""Who waits for what, in the order in which they came; rung by the store.
 
-A ring wakes the head of the line and takes nobody out of it. Whoever is awake asks for
-work until there is none, and who leaves the line passes the ring on. So no job lies
-there while somebody waits for it, whatever made it claimable, and each wakes one.
+Those who wait for work stand in the line of their queue, which has its name; those who
+wait until a job is settled, in the line of that job. A ring wakes the head of the line
+and takes nobody out of it. Whoever is awake asks until there is nothing, and who leaves
+the line passes the ring on. So no job lies there while somebody waits for it, whatever
+made it claimable, and each wakes one; and of the end of a job all are told.
 """
 
 import threading
@@ -14,18 +16,18 @@ from jobengine.errors import Overloaded
 
 
 class Place:
-    """A place in the line of one queue."""
+    """A place in one line."""
 
-    __slots__ = ("queue", "service", "wake")
+    __slots__ = ("line", "service", "wake")
 
-    def __init__(self, queue: str, service: str, wake: Callable[[], None]) -> None:
-        self.queue = queue
+    def __init__(self, line: str, service: str, wake: Callable[[], None]) -> None:
+        self.line = line
         self.service = service
         self.wake = wake  # called outside the lock, by whoever rings
 
 
 class Doorbell:
-    """The lines of all queues. *monotonic* gives seconds."""
+    """All lines, by their names. *monotonic* gives seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.monotonic = monotonic
@@ -40,49 +42,62 @@ class Doorbell:
         """How many wait."""
         return sum(self._waiters.values())
 
+    def count(self, line: str) -> int:
+        """How many wait in this line."""
+        with self._lock:
+            return len(self._lines.get(line, ()))
+
+    def check(self, service: str, most: int) -> None:
+        """Refuse one more of the service.
+
+        Raises:
+            Overloaded: *most* of them wait already.
+        """
+        if self._waiters[service] >= most:
+            raise Overloaded(
+                f"{most} requests of {service!r} wait already "
+                "(limits.waiters_per_service in config.yml): try again soon"
+            )
+
     def join(
-        self, queue: str, service: str, most: int, wake: Callable[[], None]
+        self, line: str, service: str, most: int, wake: Callable[[], None]
     ) -> Place:
-        """The last place in the queue's line.
+        """The last place in the line.
 
         Raises:
             Overloaded: *most* of the service wait already.
         """
-        place = Place(queue, service, wake)
+        place = Place(line, service, wake)
         with self._lock:
-            if self._waiters[service] >= most:
-                raise Overloaded(
-                    f"{most} requests of {service!r} wait already "
-                    "(limits.waiters_per_service in config.yml): try again soon"
-                )
+            self.check(service, most)
             self._waiters[service] += 1
-            self._lines.setdefault(queue, OrderedDict())[place] = None
+            self._lines.setdefault(line, OrderedDict())[place] = None
         return place
 
     def leave(self, place: Place) -> None:
         """Give up the place. Who was woken must then ring for the next."""
         with self._lock:
-            line = self._lines.get(place.queue)
+            line = self._lines.get(place.line)
             if line is None or place not in line:
                 return
             del line[place]
             if not line:
-                del self._lines[place.queue]
+                del self._lines[place.line]
             self._waiters[place.service] -= 1
             if not self._waiters[place.service]:
                 del self._waiters[place.service]
 
-    def head(self, queue: str) -> Place | None:
+    def head(self, line: str) -> Place | None:
         """Who is to be served next."""
         with self._lock:
-            line = self._lines.get(queue)
-            return None if line is None else next(iter(line))
+            places = self._lines.get(line)
+            return None if places is None else next(iter(places))
 
-    def ring(self, queue: str) -> None:
-        """The queue may have work: wake the head of its line."""
+    def ring(self, line: str) -> None:
+        """There may be what they wait for: wake the head of the line."""
         # Before looking, without the lock: who joins looks at it afterwards.
         self.rings += 1
-        if queue in self._lines and (place := self.head(queue)) is not None:
+        if line in self._lines and (place := self.head(line)) is not None:
             place.wake()
 
     def ring_all(self) -> None:
@@ -98,19 +113,19 @@ class Doorbell:
         self.ring_all()
 
     @contextmanager
-    def waiting(self, queue: str, service: str, most: int) -> "Iterator[Bell]":
+    def waiting(self, line: str, service: str, most: int) -> "Iterator[Bell]":
         """A place for a thread, while it is used.
 
         Raises:
             Overloaded: *most* of the service wait already.
         """
         bell = Bell(self)
-        place = self.join(queue, service, most, bell.rung.set)
+        place = self.join(line, service, most, bell.rung.set)
         try:
             yield bell
         finally:
             self.leave(place)
-            self.ring(queue)
+            self.ring(line)
 
 
 class Bell:

@@ -2,23 +2,25 @@
 
 The caller is always the first argument, and every verb asks first whether it may. A
 verb returns, or refuses, only when what it tells is durable: that is the store's first
-law. The door has three leaves: intake.py brings jobs in, reports.py has the verbs of
-those who hold one, the others are here. What is done to whole queues is in admin.py.
+law. The door has four leaves: intake.py brings jobs in, reports.py has the verbs of
+those who hold one, views.py what can be seen, the others are here. What is done to
+whole queues is in admin.py.
 """
+
+from collections.abc import Callable
 
 from jobengine.core import lifecycle
 from jobengine.core.access import READ, WRITE, Caller, Right, by_key, holds, opens
 from jobengine.core.job import CANCELLED, INPROGRESS, QUEUED, Change, Job
 from jobengine.core.queues import NAME_CHARS_MAX, QueueRules
-from jobengine.errors import QueueNotFound, WrongKey
+from jobengine.errors import PreconditionFailed, QueueNotFound, WrongKey
 from jobengine.gate import forbidden
-from jobengine.intake import Conflict, Receipt, note, ring_for
-from jobengine.listing import Listing
+from jobengine.intake import Conflict, Kept, Receipt, note, ring_for
 from jobengine.reports import (
     LiveKey,
     Outcome,
     Ref,
-    Reports,
+    Said,
     check_lease,
     keep,
     present,
@@ -26,8 +28,21 @@ from jobengine.reports import (
 )
 from jobengine.store.port import Transaction
 from jobengine.upkeep import sweep_in
+from jobengine.views import Seen, Stats, Views, offered
 
-__all__ = ["Conflict", "Engine", "LiveKey", "Receipt", "Ref", "keep"]
+__all__ = [
+    "Conflict",
+    "Engine",
+    "Kept",
+    "LiveKey",
+    "Receipt",
+    "Ref",
+    "Said",
+    "Seen",
+    "Stats",
+    "keep",
+    "ring_for",
+]
 
 # Due rows a claim settles at a time when it finds nothing to hand out.
 CLAIM_SWEEP = 100
@@ -37,7 +52,7 @@ CLAIM_SWEEP = 100
 CLAIM_BYTES = 8 << 20
 
 
-class Engine(Reports):
+class Engine(Views):
     """The queues, as one caller at a time may use them."""
 
     def claim(
@@ -59,7 +74,7 @@ class Engine(Reports):
         while True:
             with self._store.transaction() as tx:
                 rules = self.admit(caller, queue, READ)
-                ready = _in_one_answer(_offered(tx, rules, limit))
+                ready = _in_one_answer(offered(tx, rules, limit))
                 few = len(ready) == 1
                 new_token = self._new_uid if few else self._new_uids().__next__
                 taken = [
@@ -89,37 +104,6 @@ class Engine(Reports):
                 if now is not None and now.lease == job.lease:
                     rules = self.rules.queues.get(job.queue) or QueueRules(job.queue)
                     tx.put(lifecycle.release(now, now=tx.now, rules=rules))
-
-    def peek(self, caller: Caller, queue: str) -> Job | None:
-        """The job that a claim would take now. Changes nothing.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not read the queue.
-        """
-        with self._store.transaction() as tx:
-            rules = self.admit(caller, queue, READ)
-            return next(iter(_offered(tx, rules, 1)), None)
-
-    def get(self, caller: Caller, queue: str, ref: Ref) -> Job:
-        """The job as it is now.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not read the queue.
-            JobNotFound: there is no such job.
-        """
-        with self._store.transaction() as tx:
-            rules = self.admit(caller, queue, READ)
-            return present(tx, rules, ref)
-
-    def listing(self, caller: Caller, queue: str) -> Listing:
-        """The queue's jobs as they stand now.
-
-        Raises:
-            QueueNotFound, Forbidden: the caller may not read the queue.
-        """
-        with self._store.transaction() as tx:
-            rules = self.admit(caller, queue, READ)
-            return Listing(tx.jobs(queue), now=tx.now, rules=rules)
 
     # --- what writers may do ----------------------------------------------------
 
@@ -183,23 +167,62 @@ class Engine(Reports):
             rules=rules,
         )
 
+    def patch(
+        self,
+        caller: Caller,
+        queue: str,
+        uid: str,
+        change: Change,
+        *,
+        when: Callable[[Job], bool] | None = None,
+        receipt: Receipt | None = None,
+    ) -> Job:
+        """Change what a job says, and not its state, where *when* says so of it.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not write to the queue.
+            JobNotFound: there is no such job.
+            PreconditionFailed: *when* says no.
+            WrongState: it is finished.
+            JobTooLarge, QueueFull, MemoryFull: its payload has grown, and there is no
+                room for it.
+        """
+        with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, WRITE)
+            job = present(tx, rules, uid)
+            _check(job, when)
+            after = lifecycle.patch(job, change, now=tx.now)
+            if change.content is not None:
+                self.check_room(tx, rules, len(change.content), job)
+            keep(tx, rules, after)
+        note(receipt, tx)
+        return after
+
     def _may_update(self, held: frozenset[Right], change: Change) -> bool:
         if WRITE in held:
             return True
         return not self.rules.strict_acl and change.state_alone
 
     def delete(
-        self, caller: Caller, queue: str, ref: Ref, *, receipt: Receipt | None = None
+        self,
+        caller: Caller,
+        queue: str,
+        ref: Ref,
+        *,
+        when: Callable[[Job], bool] | None = None,
+        receipt: Receipt | None = None,
     ) -> None:
-        """Forget a job, whatever its state.
+        """Forget a job, whatever its state, where *when* says so of it.
 
         Raises:
             QueueNotFound, Forbidden: the caller may not write to the queue.
             JobNotFound: there is no such job.
+            PreconditionFailed: *when* says no.
         """
         with self._store.transaction() as tx:
             rules = self.admit(caller, queue, WRITE)
             job = present(tx, rules, ref)
+            _check(job, when)
             ring_for(tx, rules, job.uid)
             tx.drop(job)
         note(receipt, tx)
@@ -264,13 +287,11 @@ class Engine(Reports):
         return by_key(made)
 
 
-def _offered(tx: Transaction, rules: QueueRules, limit: int) -> list[Job]:
-    """The first jobs that may be handed out now, *limit* at most."""
-    if rules.paused is not None:
-        return []
-    if rules.max_inprogress is not None:
-        limit = min(limit, rules.max_inprogress - tx.counts(rules.name)[INPROGRESS])
-    return tx.ready(rules.name, limit) if limit > 0 else []
+def _check(job: Job, when: Callable[[Job], bool] | None) -> None:
+    if when is not None and not when(job):
+        raise PreconditionFailed(
+            f"job {job.uid} has changed since: get it again, and see if it still holds"
+        )
 
 
 def _in_one_answer(jobs: list[Job]) -> list[Job]:

@@ -71,6 +71,60 @@ class Forbidden(Refused):
     code = "forbidden"
 
 
+class QueueConfigured(Forbidden):
+    """The queue is in config.yml: only there can it be taken away."""
+
+    code = "queue_configured"
+
+
+class InvalidSchedule(InvalidJob):
+    """A schedule has a value that means nothing here. See InvalidJob."""
+
+    code = "invalid_schedule"
+
+
+class ScheduleNotFound(Refused):
+    """The queue has no such schedule."""
+
+    code = "schedule_not_found"
+
+
+class ScheduleExists(Refused):
+    """The queue has a schedule of this name."""
+
+    code = "schedule_exists"
+
+
+class KeyReused(Refused):
+    """The Idempotency-Key was sent before, with something else."""
+
+    code = "idempotency_key_reused"
+
+
+class PreconditionFailed(Refused):
+    """It is not what the caller last saw."""
+
+    code = "precondition_failed"
+
+
+class PreconditionRequired(Refused):
+    """It must be said what the caller last saw."""
+
+    code = "precondition_required"
+
+
+class MustNameQueue(Refused):
+    """What cannot be undone must name its queue once more."""
+
+    code = "must_name_queue"
+
+
+class CountDiffers(Refused):
+    """Another number of jobs than expected would have been changed; none was."""
+
+    code = "count_differs"
+
+
 class WrongState(Refused):
     """The job is in a state that this verb does not start from."""
 

@@ -180,13 +180,18 @@ class Gate:
             raise QueueFull(f"queue {rules.name!r} may hold {most} bytes: no more")
         most = self.rules.memory_bytes
         if most is not None and tx.memory_bytes() + grown > most:
-            raise MemoryFull(
-                f"all jobs together may take {most} bytes (memory_bytes in config.yml)"
-            )
+            raise memory_full(most)
 
     def _may_make(self, caller: Caller) -> bool:
         lists = self.rules.dynamic
         return lists is not None and caller.name in lists.write
+
+
+def memory_full(most: int) -> MemoryFull:
+    """The refusal of what there is no memory for."""
+    return MemoryFull(
+        f"all jobs together may take {most} bytes (memory_bytes in config.yml)"
+    )
 
 
 def forbidden(caller: Caller, queue: str, right: Right) -> Forbidden:

@@ -5,13 +5,25 @@ A part of the engine, which is the door.
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from typing import Any
+
+from msgspec import Struct
 
 from jobengine.core import lifecycle
-from jobengine.core.access import Caller
+from jobengine.core.access import WRITE, Caller
 from jobengine.core.job import INPROGRESS, Job, NewJob
+from jobengine.core.once import ANSWER_BYTES_MAX, ANSWERS_MAX, Answer, Once
 from jobengine.core.queues import MadeQueue, QueueRules, Rulebook
-from jobengine.errors import DuplicateJob, Refused, Unavailable
-from jobengine.gate import Gate
+from jobengine.errors import (
+    DuplicateJob,
+    JobEngineError,
+    KeyReused,
+    MemoryFull,
+    Refused,
+    TransactionTooLarge,
+    Unavailable,
+)
+from jobengine.gate import Gate, forbidden, memory_full
 from jobengine.store.port import Store, Ticket, Transaction
 from jobengine.upkeep import let_pass
 
@@ -22,6 +34,12 @@ class Conflict(Enum):
     REFUSE = "unique"
     KEEP = "ignore"
     REPLACE = "replace"
+
+
+class Kept(Struct, frozen=True):
+    """What is there, and was kept, where a new job was asked for."""
+
+    job: Job
 
 
 class Receipt:
@@ -38,7 +56,9 @@ class Receipt:
 class Intake(Gate):
     """The verbs that bring jobs in.
 
-    Verbs that write take a *receipt* from callers that want to know their commit.
+    Verbs that write take a *receipt* from callers that want to know their commit. With
+    *once*, what was done before is not done again: `once.answer` says what was answered
+    then, and what the verb gives back is nothing.
     """
 
     def __init__(
@@ -77,7 +97,7 @@ class Intake(Gate):
             if rules.name not in self.rules.queues:
                 self.use([rules])
         note(receipt, tx)
-        assert job is not None, "it would have been refused"
+        assert isinstance(job, Job), "it would have been refused"
         return job
 
     def enqueue_batch(
@@ -87,14 +107,21 @@ class Intake(Gate):
         *,
         conflict: Conflict = Conflict.REFUSE,
         receipt: Receipt | None = None,
-    ) -> list[Job | None]:
-        """Queue all these jobs, or none; None stands for what is there and is kept.
+        once: Once | None = None,
+    ) -> list[Job | Kept]:
+        """Queue all these jobs, or none.
 
         Raises:
             As `enqueue`, for the first that cannot be queued.
+            KeyReused: something else was asked for with the key of *once*.
         """
+        news = list(news)
         with self._store.transaction() as tx:
+            if self._was_done(tx, once, caller, news):
+                return []
+            before = self.rules
             jobs = self.add_all(tx, caller, news, conflict)
+            self._remember_jobs(tx, once, jobs, before)
         note(receipt, tx)
         return jobs
 
@@ -105,12 +132,78 @@ class Intake(Gate):
         *,
         conflict: Conflict = Conflict.REFUSE,
         receipt: Receipt | None = None,
-    ) -> list[Job | Refused | Unavailable | None]:
-        """Queue those of these jobs that can be; an error stands for each other."""
+        once: Once | None = None,
+    ) -> list[Job | Kept | Refused | Unavailable]:
+        """Queue those of these jobs that can be; an error stands for each other.
+
+        Raises:
+            KeyReused: something else was asked for with the key of *once*.
+            QueueNotFound, Forbidden: with *once*, where any queue refuses the caller.
+        """
+        news = list(news)
         with self._store.transaction() as tx:
+            if self._was_done(tx, once, caller, news):
+                return []
+            before = self.rules
             jobs = [self._try(tx, caller, *new, conflict) for new in news]
+            self._remember_jobs(tx, once, jobs, before)
         note(receipt, tx)
         return jobs
+
+    def _was_done(
+        self,
+        tx: Transaction,
+        once: Once | None,
+        caller: Caller,
+        news: list[tuple[str, NewJob]],
+    ) -> bool:
+        """See `was_done`; for whoever may still ask for it.
+
+        Raises:
+            QueueNotFound, Forbidden: it may not: a right that is taken away is gone
+                for what was done before, too.
+        """
+        if once is None:
+            return False
+        for queue in {queue for queue, _ in news}:
+            if WRITE not in self.check(caller, queue):
+                raise forbidden(caller, queue, WRITE)
+        return was_done(tx, once)
+
+    def _remember_jobs(
+        self, tx: Transaction, once: Once | None, jobs: object, before: Rulebook
+    ) -> None:
+        try:
+            self.remember(tx, once, jobs)
+        except JobEngineError:
+            # The queues that were made for the jobs go with the rest of the block.
+            self.rules = before
+            raise
+
+    def remember(self, tx: Transaction, once: Once | None, what: Any) -> None:
+        """Keep what is answered to *what* was done, for when it is asked for again.
+
+        Raises:
+            MemoryFull: as many answers are kept as may be.
+            TransactionTooLarge: this one is too large to be kept.
+        """
+        if once is None:
+            return
+        if tx.count_records(Answer) >= ANSWERS_MAX:
+            raise MemoryFull(
+                f"{ANSWERS_MAX} requests with an Idempotency-Key are remembered: send "
+                "this one without, or wait until some are a day old"
+            )
+        answer = once.done(what, tx.now)
+        if len(answer.body) > ANSWER_BYTES_MAX:
+            raise TransactionTooLarge(
+                f"its answer is larger than is remembered ({ANSWER_BYTES_MAX} bytes): "
+                "send fewer jobs with an Idempotency-Key"
+            )
+        most = self.rules.memory_bytes
+        if most is not None and tx.memory_bytes() + len(answer.body) > most:
+            raise memory_full(most)
+        tx.put_record(answer)
 
     def _try(
         self,
@@ -119,7 +212,7 @@ class Intake(Gate):
         queue: str,
         new: NewJob,
         conflict: Conflict,
-    ) -> Job | Refused | Unavailable | None:
+    ) -> Job | Kept | Refused | Unavailable:
         try:
             return self.add_all(tx, caller, [(queue, new)], conflict)[0]
         except (Refused, Unavailable) as error:
@@ -135,7 +228,7 @@ class Intake(Gate):
         caller: Caller,
         news: Iterable[tuple[str, NewJob]],
         conflict: Conflict,
-    ) -> list[Job | None]:
+    ) -> list[Job | Kept]:
         """What `enqueue_batch` does, in a transaction that does nothing after it."""
         known: dict[str, QueueRules] = {}
         new_uid = self._new_uids().__next__
@@ -158,13 +251,13 @@ class Intake(Gate):
         new: NewJob,
         conflict: Conflict,
         new_uid: Callable[[], str],
-    ) -> Job | None:
+    ) -> Job | Kept:
         queue, now = rules.name, tx.now
         there = None
         if new.unique_key is not None:
             there = at_last(tx, rules, tx.find(queue, new.unique_key))
         if there is not None and conflict is Conflict.KEEP:
-            return None
+            return Kept(there)
         if there is not None and conflict is Conflict.REFUSE:
             raise DuplicateJob(
                 f"queue {queue!r} has a live job of this unique key: {there.uid}"
@@ -179,6 +272,28 @@ class Intake(Gate):
         )
         tx.add(job)
         return job
+
+
+def was_done(tx: Transaction, once: Once | None) -> bool:
+    """Whether it was; `once.answer` is then what was answered.
+
+    Raises:
+        KeyReused: with its key something else was asked for.
+    """
+    known = None if once is None else tx.record(Answer, once.name)
+    if once is None or known is None or is_past(known, tx.now):
+        return False
+    if known.digest != once.digest:
+        raise KeyReused(
+            "the Idempotency-Key was sent with another request before: use a new one"
+        )
+    once.answer, once.replayed = known, True
+    return True
+
+
+def is_past(answer: Answer, now: int) -> bool:
+    """Whether it is no longer remembered, swept or not."""
+    return answer.due_at is not None and answer.due_at <= now
 
 
 def at_last(tx: Transaction, rules: QueueRules, job: Job | None) -> Job | None:

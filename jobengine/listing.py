@@ -6,8 +6,9 @@ from itertools import islice
 from typing import TypeVar
 
 from jobengine.core import lifecycle
-from jobengine.core.job import Job
+from jobengine.core.job import QUEUED, Job
 from jobengine.core.queues import QueueRules
+from jobengine.core.where import Where
 
 T = TypeVar("T")
 
@@ -43,6 +44,35 @@ class Listing:
             for part in parts(lane):
                 yield list(enumerate(part, place))
                 place += len(part)
+
+
+def matching(
+    jobs: list[Job], where: Where, *, now: int, rules: QueueRules
+) -> Iterator[list[Job]]:
+    """Those of *jobs* that are meant, as time has left them, a slice at a time."""
+    for part in parts(jobs):
+        seen = (lifecycle.tick(job, now=now, rules=rules) for job in part)
+        yield [job for job in seen if job is not None and where.meets(job, now)]
+
+
+def ahead_of(job: Job, others: list[Job], now: int) -> Iterator[int]:
+    """How many claimable jobs come before *job*, as far as is known slice by slice."""
+    place = _place(job)
+    count = 0
+    for part in parts(others):
+        count += sum(
+            other.state is QUEUED
+            and other.run_at <= now
+            and (other.expires_at is None or other.expires_at > now)
+            and _place(other) < place
+            for other in part
+        )
+        yield count
+
+
+def _place(job: Job) -> tuple[int, int, int]:
+    """In the order in which jobs are handed out."""
+    return -job.priority, job.run_at, job.seq
 
 
 def parts(jobs: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:

@@ -24,10 +24,12 @@ from jobengine.errors import (
     Forbidden,
     JobCancelled,
     JobNotFound,
+    Refused,
     StaleLease,
+    Unavailable,
     WrongState,
 )
-from jobengine.intake import Conflict, Intake, Receipt, at_last, note, ring_for
+from jobengine.intake import Conflict, Intake, Kept, Receipt, at_last, note, ring_for
 from jobengine.store.port import Transaction
 
 
@@ -35,6 +37,14 @@ class LiveKey(Struct, frozen=True):
     """A job that is queued or in progress, by its unique key, or else by its uid."""
 
     text: str
+
+
+class Said(Struct, frozen=True):
+    """What a holder says of one of many jobs: *told* is its progress, or its result."""
+
+    uid: str
+    lease: str | None = None
+    told: bytes | None = None
 
 
 # How a job is named: by its uid, whatever its state, or by its key.
@@ -75,13 +85,80 @@ class Reports(Intake):
         with self._store.transaction() as tx:
             # Within the block, where no reload can take the queue away meanwhile.
             rules = self.admit(caller, queue, READ)
-            job = self._held(tx, caller, rules, ref, lease)
-            after = outcome(job, now=tx.now, rules=rules)
-            if after.content is not job.content:
-                self.check_room(tx, rules, len(after.content), job)
-            keep(tx, rules, after)
+            after = self._report(tx, caller, rules, ref, outcome, lease)
         note(receipt, tx)
         return after
+
+    def _report(
+        self,
+        tx: Transaction,
+        caller: Caller,
+        rules: QueueRules,
+        ref: Ref,
+        outcome: Outcome,
+        lease: str | None,
+    ) -> Job:
+        job = self._held(tx, caller, rules, ref, lease)
+        after = outcome(job, now=tx.now, rules=rules)
+        if after.content is not job.content:
+            self.check_room(tx, rules, len(after.content), job)
+        keep(tx, rules, after)
+        return after
+
+    def beat_each(
+        self,
+        caller: Caller,
+        queue: str,
+        said: Iterable[Said],
+        *,
+        receipt: Receipt | None = None,
+    ) -> list[Job | Refused | Unavailable]:
+        """The caller is still at all these; an error stands for each that it has no
+        more. See `beat`.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not read the queue.
+        """
+        outcomes = [(one, partial(lifecycle.beat, progress=one.told)) for one in said]
+        return self._report_each(caller, queue, outcomes, receipt)
+
+    def complete_each(
+        self,
+        caller: Caller,
+        queue: str,
+        said: Iterable[Said],
+        *,
+        receipt: Receipt | None = None,
+    ) -> list[Job | Refused | Unavailable]:
+        """The work on all these is done; an error stands for each that the caller has
+        no more. See `complete`.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not read the queue.
+        """
+        outcomes = [(one, partial(lifecycle.complete, result=one.told)) for one in said]
+        return self._report_each(caller, queue, outcomes, receipt)
+
+    def _report_each(
+        self,
+        caller: Caller,
+        queue: str,
+        outcomes: list[tuple[Said, "partial[Job]"]],
+        receipt: Receipt | None,
+    ) -> list[Job | Refused | Unavailable]:
+        found: list[Job | Refused | Unavailable] = []
+        with self._store.transaction() as tx:
+            rules = self.admit(caller, queue, READ)
+            for said, outcome in outcomes:
+                try:
+                    lease = said.lease
+                    after = self._report(tx, caller, rules, said.uid, outcome, lease)
+                except (Refused, Unavailable) as error:
+                    found.append(error)
+                else:
+                    found.append(after)
+        note(receipt, tx)
+        return found
 
     def beat(
         self,
@@ -106,11 +183,14 @@ class Reports(Intake):
         queue: str,
         ref: Ref,
         *,
+        result: bytes | None = None,
         lease: str | None = None,
         receipt: Receipt | None = None,
     ) -> Job:
-        """The work is done. See `report`."""
-        outcome = lifecycle.complete
+        """The work is done. See `report`. *result* is JSON, kept with the job."""
+        outcome: Outcome = lifecycle.complete
+        if result is not None:
+            outcome = partial(lifecycle.complete, result=result)
         return self.report(caller, queue, ref, outcome, lease=lease, receipt=receipt)
 
     def fail(
@@ -174,7 +254,7 @@ class Reports(Intake):
         conflict: Conflict = Conflict.REFUSE,
         lease: str | None = None,
         receipt: Receipt | None = None,
-    ) -> list[Job | None]:
+    ) -> list[Job | Kept]:
         """The work is done, and these jobs follow it: all of that, or nothing.
 
         Raises:

@@ -4,10 +4,12 @@ No thread and no clock: daemon/sweeper.py says when.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jobengine.core import lifecycle
-from jobengine.core.job import INPROGRESS, Job, State
+from jobengine.core.job import FAILED, INPROGRESS, Job, State
+from jobengine.core.once import Answer
 from jobengine.core.queues import (
     MadeQueue,
     PausedQueue,
@@ -16,27 +18,38 @@ from jobengine.core.queues import (
     Rulebook,
     in_force,
 )
-from jobengine.store.port import Store, Transaction
+from jobengine.core.schedules import Schedule
+from jobengine.errors import StoreFull
+from jobengine.store.port import Record, Store, Transaction
 
 if TYPE_CHECKING:
     from jobengine.engine import Engine
 
-# How many rows became what: (queue, "expired" | "lost" | "forgotten" | "removed").
+# How many rows became what: (queue, "expired" | "lost" | "forgotten" | "removed"), and
+# of its schedules "fired" | "missed"; ("", "unremembered") are answers of no queue.
 Swept = Counter[tuple[str, str]]
 _OUTCOMES = {State.QUEUED: "expired", State.INPROGRESS: "lost"}
 
+# Schedules that fire in one transaction: to find out when one fires again takes ten
+# times as long as any other row, and the store is held meanwhile.
+FIRINGS_MAX = 20
+
+# What is done about a due schedule: True when it made a job. Raises StoreFull.
+Fire = Callable[[Transaction, Schedule], bool]
+
 
 class Upkeep:
-    """The chores of one house."""
+    """The chores of one house. *fire* is what becomes of a schedule that is due."""
 
-    def __init__(self, engine: "Engine", store: Store) -> None:
+    def __init__(self, engine: "Engine", store: Store, *, fire: Fire) -> None:
         self._engine = engine
         self._store = store
+        self._fire = fire
 
     def sweep(self, limit: int = 500) -> Swept:
         """Do up to *limit* rows of what time has brought; empty when nothing is due."""
         with self._store.transaction() as tx:
-            return sweep_in(tx, self._engine.rules, limit)
+            return sweep_in(tx, self._engine.rules, limit, self._fire)
 
     def next_due(self) -> int | None:
         """No later than the next instant at which there is something to sweep."""
@@ -50,7 +63,8 @@ class Upkeep:
             known = {record.name: record for record in tx.records(RemovedQueue)}
             for name in known.keys() & here:
                 tx.drop_record(known[name])
-            for name in (set(tx.queues()) | known.keys()) - here:
+            scheduled = {schedule.queue for schedule in tx.records(Schedule)}
+            for name in (set(tx.queues()) | scheduled | known.keys()) - here:
                 removed_at = known[name].removed_at if name in known else tx.now
                 record = _removed(name, removed_at, rules)
                 # What is being deleted stays so, whatever rule is new.
@@ -65,15 +79,35 @@ class Upkeep:
             self._engine.rules = rules
 
 
-def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
-    """Do up to *limit* rows of what time has brought, within a transaction."""
+def may_be_more(swept: Swept, limit: int) -> bool:
+    """Whether a sweep of *limit* rows has left some that are due."""
+    firings = sum(swept[key] for key in swept if key[1] in ("fired", "missed"))
+    return firings >= FIRINGS_MAX or swept.total() >= limit
+
+
+def sweep_in(
+    tx: Transaction, rules: Rulebook, limit: int, fire: Fire | None = None
+) -> Swept:
+    """Do up to *limit* rows of what time has brought, within a transaction.
+
+    Without *fire* schedules are left alone: what they make is claimable a moment later.
+    """
     swept: Swept = Counter()
+    due = tx.due(limit)
+    if fire is not None and not _fire_some(tx, due, fire, swept):
+        # They stay due. What is behind them may make room.
+        due = tx.due(limit + tx.count_records(Schedule))
     removed: list[RemovedQueue] = []
-    for entry in tx.due(limit):
+    for entry in due:
+        if swept.total() == limit:
+            break
         if isinstance(entry, Job):
             queue = rules.queues.get(entry.queue) or QueueRules(entry.queue)
             let_pass(tx, entry, queue)
             swept[entry.queue, _OUTCOMES.get(entry.state, "forgotten")] += 1
+        elif isinstance(entry, Answer):
+            tx.drop_record(entry)
+            swept["", "unremembered"] += 1
         elif isinstance(entry, RemovedQueue):
             removed.append(entry)
     for record in removed:
@@ -85,12 +119,30 @@ def sweep_in(tx: Transaction, rules: Rulebook, limit: int) -> Swept:
     return swept
 
 
+def _fire_some(
+    tx: Transaction, due: list[Job | Record], fire: Fire, swept: Swept
+) -> bool:
+    """Fire the first schedules that are due; False when the disk has no room for it."""
+    schedules = [entry for entry in due if isinstance(entry, Schedule)]
+    try:
+        for schedule in schedules[:FIRINGS_MAX]:
+            made = fire(tx, schedule)
+            swept[schedule.queue, "fired" if made else "missed"] += 1
+    except StoreFull:
+        return False
+    return True
+
+
 def let_pass(tx: Transaction, job: Job, rules: QueueRules) -> Job | None:
     """Keep what time has made of the job by now: itself, another row, or nothing."""
     after = lifecycle.tick(job, now=tx.now, rules=rules)
     if after is job:
         return job
-    if after is None:
+    if after is None and job.state is INPROGRESS:
+        last = lifecycle.lost(job, now=tx.now, rules=rules)
+        # Whoever waits for its end is told even what is not kept.
+        tx.bury(last) if last.state is FAILED else tx.drop(job)
+    elif after is None:
         tx.drop(job)
     else:
         tx.put(after)
@@ -101,12 +153,20 @@ def let_pass(tx: Transaction, job: Job, rules: QueueRules) -> Job | None:
 
 
 def remove_part(tx: Transaction, record: RemovedQueue, room: int) -> int:
-    """Delete up to *room* jobs of a removed queue, and its record with the last."""
+    """Delete up to *room* jobs and schedules of a removed queue, and its record with
+    the last: how many."""
     jobs = tx.jobs(record.name, room)
     tx.drop(*jobs)
-    if len(jobs) < room:
+    room -= len(jobs)
+    if not room:
+        return len(jobs)
+    every = tx.records(Schedule)
+    schedules = [each for each in every if each.queue == record.name][:room]
+    for schedule in schedules:
+        tx.drop_record(schedule)
+    if len(schedules) < room:
         tx.drop_record(record)
-    return len(jobs)
+    return len(jobs) + len(schedules)
 
 
 def _is_due(record: RemovedQueue | None, now: int) -> bool:

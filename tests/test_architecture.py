@@ -26,16 +26,27 @@ MAY_IMPORT = {
         *("jobengine.store.port", "jobengine.gate", "jobengine.upkeep"),
     ),
     "jobengine.reports": (*CORE, "jobengine.store.port", "jobengine.intake"),
+    "jobengine.settled": (*CORE, "jobengine.store.port"),
+    "jobengine.views": (
+        *CORE,
+        *("jobengine.store.port", "jobengine.reports", "jobengine.listing"),
+        "jobengine.settled",
+    ),
     "jobengine.engine": (
         *CORE,
         "jobengine.store.port",
         *("jobengine.gate", "jobengine.intake", "jobengine.reports"),
-        *("jobengine.listing", "jobengine.upkeep"),
+        *("jobengine.views", "jobengine.upkeep"),
     ),
     "jobengine.admin": (
         *CORE,
         "jobengine.store.port",
         *("jobengine.engine", "jobengine.listing", "jobengine.upkeep"),
+    ),
+    "jobengine.schedules": (
+        *CORE,
+        "jobengine.store.port",
+        *("jobengine.engine", "jobengine.gate", "jobengine.intake"),
     ),
     # The engine by name only: the two would import each other.
     "jobengine.upkeep": (*CORE, "jobengine.store.port", "jobengine.engine"),
@@ -48,8 +59,10 @@ MAY_IMPORT = {
         "jobengine.engine",
         "jobengine.listing",
         "jobengine.admin",
+        "jobengine.schedules",
         "jobengine.upkeep",
         "jobengine.doorbell",
+        "jobengine.schedules",
         "jobengine.telemetry.metrics",
         "jobengine.telemetry.exposition",
         "jobengine._version",
@@ -58,6 +71,7 @@ MAY_IMPORT = {
         f"jobengine.{room}"
         for room in (
             *("core", "errors", "store", "engine", "admin", "upkeep", "doorbell"),
+            *("settled", "schedules"),
         )
     ),
     "jobengine.testing": tuple(
@@ -85,10 +99,13 @@ COMMAND = tuple(f"jobengine.cli{part}" for part in ("", "_file", "_rewrite", "_t
 KEPT_TO = {
     "flask": ("jobengine.api", "jobengine.daemon"),
     "werkzeug": ("jobengine.api",),
+    "jinja2": ("jobengine.api.docs_page",),
+    "apispec": ("jobengine.api.openapi",),
     "marshmallow": (
         *("jobengine.api", "jobengine.daemon.schema"),
         "jobengine.daemon.values",
     ),
+    "cronsim": ("jobengine.core.cron",),
     "cryptography": ("jobengine.store.sealer",),
     "gunicorn": ("jobengine.daemon",),
     "yaml": ("jobengine.daemon.strict_yaml", "jobengine.cli"),

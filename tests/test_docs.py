@@ -10,9 +10,18 @@ from pathlib import Path
 import click
 import pytest
 from daemons import Daemon
+from marshmallow import Schema, fields
 
 from jobengine import errors
+from jobengine.api import v2_shapes
 from jobengine.api.app import ENDPOINTS
+from jobengine.api.described import Doc
+from jobengine.api.endpoint import Endpoint
+from jobengine.api.refusals import refusals
+from jobengine.api.v2 import V2
+from jobengine.api.v2_forms import JobBody
+from jobengine.api.v2_schedules import NewScheduleBody
+from jobengine.api.v2_words import INNER, LISTING
 from jobengine.cli import main
 from jobengine.daemon import arbiter, exits, schema, settings, threads
 from jobengine.daemon.wire import problem
@@ -21,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 CONFIGURATION = DOCS / "reference/configuration.md"
 HTTP = DOCS / "reference/http-v1.md"
+NATIVE = DOCS / "reference/http-v2.md"
 # What one dialect says that is not as in the first.
 DIALECTS = sorted((DOCS / "reference").glob("http-*.md"))
 OPERATIONS = DOCS / "operations.md"
@@ -58,6 +68,12 @@ def section(page: Path, title: str) -> str:
 def first_column(text: str) -> list[str]:
     """The code words that begin the rows of a table."""
     return re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
+
+
+def named_first(text: str) -> set[str]:
+    """All code words in the first column of tables."""
+    cells = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
+    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
 
 
 def shell_blocks(page: Path) -> list[str]:
@@ -269,16 +285,122 @@ def test_every_line_of_the_log_is_documented() -> None:
     assert there - documented == set()
 
 
+# --- complete: the native API -----------------------------------------------------
+
+# What no route answers: the framework does, where there is none.
+NO_ROUTE = {(404, "not_found"), (405, "method_not_allowed")}
+
+
+def native_rows() -> Iterator[tuple[Endpoint, Doc]]:
+    for row in V2.endpoints:
+        assert row.doc is not None
+        yield row, row.doc
+
+
+def parameters_of(doc: Doc, place: str) -> set[str]:
+    return {each.name for each in doc.parameters if each.place == place}
+
+
+def members(schema: Schema) -> Iterator[str]:
+    """The names of its members; those of objects in it behind the name of these."""
+    for name, field in schema.fields.items():
+        yield name
+        inner = field.inner if isinstance(field, fields.List) else field
+        if isinstance(inner, fields.Nested):
+            yield from (f"{name}.{below}" for below in members(inner.schema))
+        elif name in INNER and issubclass(INNER[name], Schema):
+            yield from (f"{name}.{below}" for below in INNER[name]().fields)
+
+
+def test_every_query_parameter_is_documented() -> None:
+    listing = {each.name for each in LISTING}
+    lines = re.findall(r"^\| `([^`]+)`(.*)", section(NATIVE, "Endpoints"), re.M)
+    told = {path: set(re.findall(r"[?&](\w+)=", rest)) for path, rest in lines}
+
+    for row, doc in native_rows():
+        there = parameters_of(doc, "query") - listing
+        assert told[f"{row.method} {row.path}"] == there, row.name
+    assert named_first(section(NATIVE, "Lists")) == listing
+
+
+def test_every_header_of_the_native_api_is_documented() -> None:
+    asked = {n for _, doc in native_rows() for n in parameters_of(doc, "header")}
+    answers = [each for _, doc in native_rows() for each in doc.answers.values()]
+    answered = {name for each in answers for name, _ in each.headers}
+
+    assert asked - named_first(section(NATIVE, "Headers of a request")) == set()
+    assert answered == named_first(section(NATIVE, "Headers of an answer"))
+
+
+def test_every_refusal_of_the_native_api_is_documented() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)`", section(NATIVE, "Refusals"), re.M)
+    told = {(int(status), code) for status, code in rows}
+
+    found = [each for row in native_rows() for each in refusals(*row)]
+
+    assert told == {(each.status, each.code) for each in found} | NO_ROUTE
+
+
+@pytest.mark.parametrize(
+    ("title", "schemas"),
+    [
+        ("A new job", [JobBody()]),
+        ("The job", [v2_shapes.Job()]),
+        ("Queues", [v2_shapes.Stats()]),
+    ],
+    ids=str,
+)
+def test_every_member_of_the_native_api_has_its_row(
+    title: str, schemas: list[Schema]
+) -> None:
+    there = {name for schema in schemas for name in members(schema)}
+
+    assert named_first(section(NATIVE, title)) == there
+
+
+def test_every_member_of_a_schedule_has_its_row() -> None:
+    there = {*NewScheduleBody().fields, *v2_shapes.Schedule().fields}
+
+    assert named_first(section(NATIVE, "Schedules")) == there
+
+
+def test_every_member_of_whatever_the_native_api_takes_and_gives_is_named() -> None:
+    schemas = [row.form.schema for row, _ in native_rows() if row.form is not None]
+    answers = [each for _, doc in native_rows() for each in doc.answers.values()]
+    schemas += [each.schema for each in answers if each.schema is not None]
+    schemas += [inner() for inner in INNER.values()]
+
+    named = set(re.findall(r"\w+", code_of(NATIVE)))
+    there = {leaf for each in schemas for n in members(each) for leaf in n.split(".")}
+
+    assert there - named == set()
+
+
+def test_every_reason_why_a_job_does_not_run_is_documented() -> None:
+    source = (ROOT / "jobengine/core/explain.py").read_text()
+
+    there = set(re.findall(r"Blocker\(\s*\"(\w+)\"", source))
+
+    assert named_first(section(NATIVE, "Why a job is not running")) == there
+
+
 # --- true: examples ---------------------------------------------------------------
 
 
 @pytest.fixture
-def shipped(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon with the shipped config.yml."""
-    daemon = Daemon(tmp_path / "shipped")
-    daemon.config.write_bytes((ROOT / "config.yml").read_bytes())
-    yield daemon.start()
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that is to be configured and started."""
+    daemon = Daemon(tmp_path / "daemon")
+    yield daemon
     daemon.kill()
+
+
+def configuration_for(page: Path) -> str:
+    """The whole config.yml that the page shows, or else the shipped one."""
+    shown = re.search(
+        r"^```yaml\n(version:.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return shown[1] if shown else (ROOT / "config.yml").read_text()
 
 
 def example_pages() -> list[Path]:
@@ -291,15 +413,16 @@ def example_pages() -> list[Path]:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the examples use curl")
 @pytest.mark.parametrize("page", example_pages(), ids=page_id)
-def test_the_examples_of_a_page_run_as_they_stand(page: Path, shipped: Daemon) -> None:
+def test_the_examples_of_a_page_run_as_they_stand(page: Path, daemon: Daemon) -> None:
     # A refusal is a failure here; whoever pastes the lines would see the problem.
-    curlrc = shipped.config.with_name(".curlrc")
+    daemon.config.write_text(configuration_for(page))
+    curlrc = daemon.start().config.with_name(".curlrc")
     curlrc.write_text("fail\nsilent\nshow-error\n")
-    script = "\n".join(shell_blocks(page)).replace(":6010", f":{shipped.port}")
+    script = "\n".join(shell_blocks(page)).replace(":6010", f":{daemon.port}")
 
     done = subprocess.run(
         ["sh", "-eu", "-c", script],
-        env={**shipped.environ, "CURL_HOME": str(curlrc.parent)},
+        env={**daemon.environ, "CURL_HOME": str(curlrc.parent)},
         cwd=curlrc.parent,
         capture_output=True,
         text=True,
@@ -311,22 +434,22 @@ def test_the_examples_of_a_page_run_as_they_stand(page: Path, shipped: Daemon) -
 
 
 def test_the_tour_of_the_readme_is_there_and_ends_with_a_settled_job(
-    shipped: Daemon,
+    daemon: Daemon,
 ) -> None:
     assert ROOT / "README.md" in example_pages()
     if shutil.which("curl") is None:
         pytest.skip("the examples use curl")
+    daemon.config.write_text(configuration_for(ROOT / "README.md"))
     script = "\n".join(shell_blocks(ROOT / "README.md"))
 
     done = subprocess.run(
-        ["sh", "-eu", "-c", script.replace(":6010", f":{shipped.port}")],
+        ["sh", "-eu", "-c", script.replace(":6010", f":{daemon.start().port}")],
         capture_output=True,
         text=True,
         check=True,
     )
 
-    listed = json.loads(done.stdout.splitlines()[-1])
-    assert [job["state"] for job in listed.values()] == ["complete"]
+    assert json.loads(done.stdout.splitlines()[-1])["state"] == "complete"
 
 
 # --- true: what pages point to ----------------------------------------------------

@@ -12,7 +12,8 @@ from werkzeug.exceptions import NotFound
 
 from jobengine._version import __version__
 from jobengine.api import problem
-from jobengine.api.carried import Carried, mount
+from jobengine.api.carried import PASSAGE, Carried, mount
+from jobengine.api.docs_page import DOCS
 from jobengine.api.endpoint import Desk, House, Settings, spoken
 from jobengine.api.exchange import ALWAYS
 from jobengine.api.health import HEALTH, Status
@@ -22,12 +23,13 @@ from jobengine.api.relay import RELAY
 from jobengine.api.relay_v2 import RELAY_V2
 from jobengine.api.v1 import V1
 from jobengine.api.v1_keys import V1_KEYS
+from jobengine.api.v2 import V2
 from jobengine.errors import Forbidden, QueueNotFound
 from jobengine.telemetry.metrics import Meter
 
 ENDPOINTS = {
     row.name: row
-    for dialect in (V1, V1_KEYS, RELAY, RELAY_V2, HEALTH, METRICS)
+    for dialect in (V1, V1_KEYS, RELAY, RELAY_V2, V2, DOCS, HEALTH, METRICS)
     for row in dialect.endpoints
 }
 
@@ -43,8 +45,7 @@ def create_app(
 ) -> Flask:
     """The application that speaks for *house*."""
     app = Flask(__name__, static_folder=None)
-    # A path is what it says: no redirects, and nobody answers OPTIONS for us (CORS).
-    app.url_map.merge_slashes = False
+    # Nobody answers OPTIONS for us (CORS).
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     desk = Desk(house, settings, status, meter or new_meter(lambda: 0))
     app.extensions["jobengine"] = desk
@@ -83,6 +84,9 @@ def _mark(response: Response) -> Response:
     """What comes after every answer."""
     response.headers.update(ALWAYS)
     response.headers["X-Request-Id"] = g.request_id
+    passage = request.environ.get(PASSAGE)
+    if passage is not None and passage.waits:
+        return response  # whoever has it wait counts it, once
     row = ENDPOINTS.get(request.endpoint or "")
     took = perf_counter() - g.began
     path = row.path if row else ""
@@ -100,5 +104,6 @@ def _refuse(error: Exception) -> Response:
     statuses = row.dialect.statuses if row else {}
     if isinstance(error, DENIALS):
         named = request.headers.get
-        _desk().meter.denied(named("X-Queue", ""), named("X-Name", ""))
+        queue = (request.view_args or {}).get("queue") or named("X-Queue", "")
+        _desk().meter.denied(queue, named("X-Name", ""))
     return problem.answer(error, statuses=statuses, request_id=g.request_id)

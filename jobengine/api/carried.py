@@ -6,12 +6,13 @@ environment says so, and nothing here blocks.
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-import msgspec
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.routing import Map, Rule
 
 from jobengine.api.endpoint import Desk, Endpoint
 from jobengine.api.exchange import Reply, Sent
@@ -32,6 +33,12 @@ class Passage:
     def __init__(self, *, again: bool = False) -> None:
         self.again = again  # it has its place among those who wait already
         self.reply: Reply | None = None  # of the view, where it came to one
+        self.path = ""  # of the view's row
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is nothing to be said yet."""
+        return self.reply is not None and self.reply.wait is not None
 
 
 class WrongType(Refused):
@@ -46,6 +53,7 @@ class Carried:
     def __init__(self, desk: Desk, request: Request) -> None:
         self._desk = desk
         self._request = request
+        self._body: bytes | None = None  # once it was read
 
     @property
     def peer(self) -> str | None:
@@ -73,11 +81,14 @@ class Carried:
     ) -> Any:
         """JSON where a type is named, D24."""
         first()
-        if says_json(self):
-            return form.read(_read(self._request, self._desk), then=then)
-        if form.optional and not _read(self._request, self._desk):
-            return form.read(b"", then=then)
+        if says_json(self) or (form.optional and not self.raw()):
+            return form.read(self.raw(), then=then)
         raise WrongType(f"the body must be JSON: send Content-Type: {_JSON}")
+
+    def raw(self) -> bytes:
+        if self._body is None:
+            self._body = _read(self._request, self._desk)
+        return self._body
 
 
 def says_json(sent: Sent) -> bool:
@@ -92,17 +103,25 @@ def says_json(sent: Sent) -> bool:
 def mount(app: Flask, desk: Desk, rows: dict[str, Endpoint]) -> None:
     """Make every row a rule of *app*."""
     app.wsgi_app = _raw_path(app.wsgi_app)  # type: ignore[method-assign]
-    for row in rows.values():
-        app.add_url_rule(
-            row.path.replace("{", "<").replace("}", ">"),
-            endpoint=row.name,
-            view_func=_view(desk, row),
-            methods=[row.method],
-        )
-    for rule in app.url_map.iter_rules():
+    shapes = ((row.name, row.method, row.path, row.head) for row in rows.values())
+    app.url_map = _url_map(tuple(shapes))
+    app.view_functions = {name: _view(desk, row) for name, row in rows.items()}
+
+
+@lru_cache(maxsize=8)
+def _url_map(shapes: tuple[tuple[str, str, str, bool], ...]) -> Map:
+    """The rules of rows, by name, method, path and whether HEAD does no harm. Making
+    them takes a tenth of a second, and they are the same for all applications."""
+    # A path is what it says: no redirects.
+    found = Map(merge_slashes=False)
+    for name, method, path, head in shapes:
+        template = path.replace("{", "<").replace("}", ">")
+        rule = Rule(template, endpoint=name, methods=[method])
         # Werkzeug adds HEAD to every GET; a HEAD of next would take a job and drop it.
-        if rule.methods is not None and not rows[rule.endpoint].head:
+        if rule.methods is not None and not head:
             rule.methods.discard("HEAD")
+        found.add(rule)
+    return found
 
 
 def _raw_path(app: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,35 +173,34 @@ def _view(desk: Desk, row: Endpoint) -> Callable[..., Response]:
         asked = Carried(desk, request._get_current_object())  # type: ignore[attr-defined]
         passage: Passage | None = request.environ.get(PASSAGE)
         reply = row.route(desk, asked, **variables)
-        if reply.wait is not None and (passage is None or not passage.again):
-            reply = _waited(
-                desk,
-                reply,
-                lambda: row.route(desk, asked, **variables),
-                here=passage is None,
-            )
-        if passage is not None:
-            passage.reply = reply
-            # Its commit may be known only once the turn has ended: the loop tells it.
-            return _respond(reply, reply.headers)
-        return _respond(reply, (*reply.headers, *reply.commit_header()))
+        if passage is None:
+            reply = _waited(desk, reply, lambda: row.route(desk, asked, **variables))
+            return _respond(reply, (*reply.headers, *reply.commit_header()))
+        if reply.wait is not None and not passage.again:
+            # The loop gives it a place: here, it can still be refused one.
+            most = desk.settings.limits.waiters_per_service
+            desk.house.doorbell.check(reply.wait.service, most)
+        passage.reply, passage.path = reply, row.path
+        # Its commit may be known only once the turn has ended: the loop tells it.
+        return _respond(reply, reply.headers)
 
     return view
 
 
-def _waited(desk: Desk, reply: Reply, ask: Callable[[], Reply], *, here: bool) -> Reply:
-    """The reply once there is no more to wait for; *here*: by holding this thread.
+def _waited(desk: Desk, reply: Reply, ask: Callable[[], Reply]) -> Reply:
+    """The reply once there is no more to wait for: that holds this thread.
 
     Raises:
         Overloaded: too many wait already.
     """
-    assert reply.wait is not None
-    queue, service, seconds = msgspec.structs.astuple(reply.wait)
+    if reply.wait is None:
+        return reply
+    line, service = reply.wait.queue, reply.wait.service
     most = desk.settings.limits.waiters_per_service
     doorbell = desk.house.doorbell
-    with doorbell.waiting(queue, service, most) as bell:
-        ends = doorbell.monotonic() + seconds
-        while here and reply.wait and bell.wait(ends - doorbell.monotonic()):
+    with doorbell.waiting(line, service, most) as bell:
+        ends = doorbell.monotonic() + reply.wait.seconds
+        while reply.wait and bell.wait(ends - doorbell.monotonic()):
             reply = ask()
     return reply
 

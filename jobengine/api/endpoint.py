@@ -11,6 +11,7 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Protocol
 
 from jobengine.admin import Admin
+from jobengine.api.described import Doc
 from jobengine.api.exchange import Reply
 from jobengine.api.forms import Form
 from jobengine.api.identity import Trust
@@ -18,6 +19,7 @@ from jobengine.api.problem import Statuses
 from jobengine.doorbell import Doorbell
 from jobengine.engine import Engine
 from jobengine.errors import Overloaded
+from jobengine.schedules import Schedules
 from jobengine.store.port import Store
 from jobengine.telemetry.metrics import Meter
 
@@ -35,6 +37,8 @@ class House(Protocol):
     def engine(self) -> Engine: ...
     @property
     def admin(self) -> Admin: ...
+    @property
+    def schedules(self) -> Schedules: ...
     @property
     def store(self) -> Store: ...
     @property
@@ -131,6 +135,7 @@ class Endpoint:
     one_time: bool
     dialect: "Dialect"
     route: Route
+    doc: Doc | None = None  # what else the OpenAPI document says of it
 
     @property
     def summary(self) -> str:
@@ -169,6 +174,7 @@ class Dialect:
         form: Form | None = None,
         head: bool = False,
         one_time: bool = False,
+        doc: Doc | None = None,
     ) -> Callable[[Route], Route]:
         """Enter the decorated route into the table, a row for each of its paths.
 
@@ -183,7 +189,7 @@ class Dialect:
                     Endpoint(
                         f"{name}:{number}" if number else name,
                         *(method, path, lane, statuses, form, head, one_time),
-                        *(self, route),
+                        *(self, route, doc),
                     )
                 )
             return route

@@ -28,7 +28,15 @@ ALWAYS = {
 # Headers that differ from one request to the next: nothing that `Asked.once` remembers
 # may depend on them.
 LEASE = "X-JobEngine-Lease"
-VARYING = frozenset({b"content-length", LEASE.lower().encode()})
+IDEMPOTENCY_KEY = "Idempotency-Key"
+TRACEPARENT = "traceparent"
+IF_MATCH, IF_NONE_MATCH = "If-Match", "If-None-Match"
+# By the name that a route asks for.
+APART = {
+    name: name.lower().encode()
+    for name in (LEASE, IDEMPOTENCY_KEY, TRACEPARENT, IF_MATCH, IF_NONE_MATCH)
+}
+VARYING = frozenset({b"content-length", *APART.values()})
 
 
 class Sent(Protocol):
@@ -75,6 +83,13 @@ class Asked(Sent, Protocol):
             Refused: it is not JSON, too large, or of another shape.
         """
 
+    def raw(self) -> bytes:
+        """The body as it was sent.
+
+        Raises:
+            Refused: it is too large.
+        """
+
 
 class Head(Struct, frozen=True, kw_only=True):
     """What the head of a request says in every dialect."""
@@ -87,11 +102,15 @@ class Head(Struct, frozen=True, kw_only=True):
 
 
 class Wait(Struct, frozen=True):
-    """Nothing to be had yet: ask again when *queue* has work, for this long."""
+    """Nothing to be had yet: ask again when *queue* has work, for this long.
+
+    What *watch* is lives as long as somebody waits.
+    """
 
     queue: str
     service: str
     seconds: int
+    watch: object = None
 
 
 class Reply(Struct, frozen=True):

@@ -6,13 +6,13 @@ the schema would not: whatever it doubts it leaves to the schema.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from msgspec import UNSET, Meta, UnsetType
 
 from jobengine.api import strict_json
@@ -70,16 +70,40 @@ class Flag(fields.Field[bool]):
         return value
 
 
+class Real(fields.Field[float]):
+    """A number, whole or not."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError("Must be a number.")
+        return float(value)
+
+
 class Instant(fields.Field[int]):
     """RFC 3339, or whole seconds since 1970; read as milliseconds."""
 
+    takes = "RFC 3339, as 2026-01-31T08:00:00Z, or seconds since 1970"
+
+    @staticmethod
+    def ms(said: Any) -> int:
+        """Raises: ValueError, of what is no instant."""
+        return instant_ms(said)
+
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> int:
         try:
-            return instant_ms(value)
+            return self.ms(value)
         except ValueError:
-            raise ValidationError(
-                "Must be RFC 3339, as 2026-01-31T08:00:00Z, or seconds since 1970."
-            ) from None
+            raise ValidationError(f"Must be {self.takes}.") from None
+
+
+class Time(Instant):
+    """RFC 3339 and nothing else; read as milliseconds."""
+
+    takes = "RFC 3339, as 2026-01-31T08:00:00Z, from 1970 on"
+
+    @staticmethod
+    def ms(said: Any) -> int:
+        return rfc3339_ms(said)
 
 
 _INSTANT = re.compile(
@@ -96,9 +120,7 @@ def instant_ms(said: Any) -> int:
     """
     if isinstance(said, str):
         if _INSTANT.fullmatch(said):
-            # No part of a millisecond is kept, and no more digits are understood.
-            found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", said.upper()))
-            return int(found.timestamp()) * 1000 + found.microsecond // 1000
+            return _read_instant(said)
         if not _SECONDS.fullmatch(said):
             raise ValueError(said)
         return int(said) * 1000
@@ -107,10 +129,32 @@ def instant_ms(said: Any) -> int:
     return said * 1000
 
 
+def rfc3339_ms(said: Any) -> int:
+    """The same of RFC 3339 alone, from 1970 on.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if not isinstance(said, str) or not _INSTANT.fullmatch(said):
+        raise ValueError(said)
+    found = _read_instant(said)
+    if found < 0:
+        raise ValueError(said)
+    return found
+
+
+def _read_instant(said: str) -> int:
+    # No part of a millisecond is kept, and no more digits are understood.
+    found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", said.upper()))
+    return int(found.timestamp()) * 1000 + found.microsecond // 1000
+
+
 _TYPES: dict[type[fields.Field[Any]], Any] = {
     AnyJson: msgspec.Raw,
     Flag: bool,
+    Time: str,
     Instant: int | str,
+    Real: float,
     fields.Integer: int,
     fields.String: str,
 }
@@ -141,7 +185,8 @@ class Form:
         self._texts = [
             at for at, (_, f) in places if isinstance(f, fields.String | Instant)
         ]
-        self._instants = [n for n, f in known if isinstance(f, Instant)]
+        self._instants = [(n, f.ms) for n, f in known if isinstance(f, Instant)]
+        self._strict = schema.unknown == RAISE
         self._raws = [
             (at, name, type(field) is Payload)
             for at, (name, field) in places
@@ -173,12 +218,16 @@ class Form:
             for name, text in members.items()
             if (field := self.schema.fields.get(name))
         }
+        faults: list[tuple[str, str]] = []
+        if self._strict:
+            faults = _unknown(members.keys() - self.schema.fields.keys())
         try:
             loaded: dict[str, Any] = self.schema.load(values)
         except ValidationError as error:
-            raise InvalidJob(
-                *((name, " ".join(why)) for name, why in error.messages_dict.items())
-            ) from None
+            for name, why in error.messages_dict.items():
+                faults += _told(name, why)
+        if faults:
+            raise InvalidJob(*faults)
         return self.shape(**loaded)
 
     def glance(self, body: bytes) -> Any:
@@ -246,7 +295,7 @@ class Many(Form):
         if len(body) > GLANCE_MANY_BYTES_MAX:
             raise Doubt
         found = _decoded(self._decode_all, body)
-        if len(found) > GLANCE_MANY_MAX:
+        if len(found) > min(self._most, GLANCE_MANY_MAX):
             raise Doubt
         # None has fewer than it was read with, so no two can make up for each other.
         if self._settle_all(found) != _colons(body):
@@ -286,6 +335,18 @@ class Many(Form):
         except InvalidJob as error:
             told = [(f"{at}/{field}", what) for field, what in error.errors]
             raise InvalidJob(*told) from None
+
+
+class Maybe(Form):
+    """Such an object, or no body: that is one without members."""
+
+    optional = True
+
+    def read(self, body: bytes, *, then: Callable[[], object] = lambda: None) -> Any:
+        return super().read(body or b"{}", then=then)
+
+    def glance(self, body: bytes) -> Any:
+        return super().glance(body or b"{}")
 
 
 class Anything(Form):
@@ -351,19 +412,50 @@ def _colons(text: bytes) -> int:
     return len(text) - len(text.replace(b":", b""))
 
 
-def _settle_instants(found: Any, names: list[str]) -> None:
-    for name in names:
+# Unknown members that are named in a refusal, and how much of each.
+_UNKNOWN_MAX = 16
+_NAME_CHARS_MAX = 64
+
+
+def _unknown(names: Iterable[str]) -> list[tuple[str, str]]:
+    """The faults of members that nobody knows."""
+    first = sorted(names)[:_UNKNOWN_MAX]
+    return [(_pointed(name), "There is no such member.") for name in first]
+
+
+def _pointed(name: str) -> str:
+    """A member's name as a JSON pointer has it."""
+    return name[:_NAME_CHARS_MAX].replace("~", "~0").replace("/", "~1")
+
+
+def _told(name: str, why: Any) -> Iterator[tuple[str, str]]:
+    """What marshmallow has to say; of the elements of a list, by their numbers."""
+    if isinstance(why, list):
+        yield name, " ".join(why)
+        return
+    for at, each in why.items():
+        yield from _told(f"{name}/{at}", each)
+
+
+def _settle_instants(
+    found: Any, instants: Iterable[tuple[str, Callable[[Any], int]]]
+) -> None:
+    for name, ms in instants:
         value = getattr(found, name)
         if value is not UNSET and value is not None:
             try:
-                setattr(found, name, instant_ms(value))
+                setattr(found, name, ms(value))
             except ValueError:
                 raise Doubt from None
 
 
 def _type(field: fields.Field[Any]) -> Any:
     """What the decoder may take for *field*: no more than the schema would."""
-    found = next(_TYPES[kind] for kind in type(field).__mro__ if kind in _TYPES)
+    found: Any
+    if isinstance(field, fields.List):
+        found = list[_type(field.inner)]  # type: ignore[misc]
+    else:
+        found = next(_TYPES[kind] for kind in type(field).__mro__ if kind in _TYPES)
     for rule in field.validators:
         found = _ruled(found, rule)
     if field.allow_none:
@@ -376,4 +468,6 @@ def _ruled(type_: Any, rule: object) -> Any:
         return Literal[tuple(rule.choices)]
     if isinstance(rule, validate.Range):
         return Annotated[type_, Meta(ge=rule.min, le=rule.max)]
+    if isinstance(rule, validate.Length):
+        return Annotated[type_, Meta(min_length=rule.min, max_length=rule.max)]
     raise AssertionError(f"no decoder knows the rule {rule!r}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from jobengine._version import __version__
+from jobengine.api import v2_docs as docs
 from jobengine.api.endpoint import Desk, Dialect
 from jobengine.api.exchange import TEXT, Asked, Reply
 
@@ -18,19 +19,19 @@ class Status:
     config_error: str | None = None
 
 
-@HEALTH.endpoint("GET", "/livez", statuses=(200,), head=True)
+@HEALTH.endpoint("GET", "/livez", statuses=(200,), head=True, doc=docs.LIVES)
 def livez(_desk: Desk, _asked: Asked) -> Reply:
     """The process answers. Asks neither the disk nor a lock."""
     return _text("ok")
 
 
-@HEALTH.endpoint("GET", "/startupz", statuses=(200,), head=True)
+@HEALTH.endpoint("GET", "/startupz", statuses=(200,), head=True, doc=docs.LIVES)
 def startupz(_desk: Desk, _asked: Asked) -> Reply:
     """The file is open: before that nobody is answered."""
     return _text("ok")
 
 
-@HEALTH.endpoint("GET", "/readyz", statuses=(200, 503), head=True)
+@HEALTH.endpoint("GET", "/readyz", statuses=(200, 503), head=True, doc=docs.READY)
 def readyz(desk: Desk, asked: Asked) -> Reply:
     """Whether requests are taken; with `?verbose`, each check on a line."""
     ready, checks = look(desk)
@@ -39,13 +40,13 @@ def readyz(desk: Desk, asked: Asked) -> Reply:
     return _text("\n".join(lines), 200 if ready else 503)
 
 
-@HEALTH.endpoint("GET", "/healthz", statuses=(200, 503), head=True)
+@HEALTH.endpoint("GET", "/healthz", statuses=(200, 503), head=True, doc=docs.READY)
 def healthz(desk: Desk, asked: Asked) -> Reply:
     """The same as /readyz, under the name that load balancers expect."""
     return readyz(desk, asked)
 
 
-@HEALTH.endpoint("GET", "/version", statuses=(200,), head=True)
+@HEALTH.endpoint("GET", "/version", statuses=(200,), head=True, doc=docs.VERSION)
 def version(_desk: Desk, _asked: Asked) -> Reply:
     """Which JobEngine this is."""
     text = f'{{"version":"{__version__}"}}'

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from jobengine.api.carried import says_json
 from jobengine.api.endpoint import Desk, Endpoint, Lane, spoken
-from jobengine.api.exchange import VARYING, Reply, Sent
+from jobengine.api.exchange import APART, VARYING, Reply, Sent
 from jobengine.api.forms import Doubt, Form
 from jobengine.api.identity import check_same_site
 from jobengine.errors import JobEngineError
@@ -27,6 +27,7 @@ HEAD_BYTES_MAX = 2048
 
 # A variable of a path that needs no decoding.
 PLAIN = re.compile(rb"[0-9A-Za-z_-]{1,64}")
+_SLASH = re.compile(b"%2[Ff]")
 NOTHING: dict[str, str] = {}
 
 
@@ -39,7 +40,8 @@ class Head:
 
     __slots__ = (
         *("apart", "close", "desk", "fields", "known", "length", "method", "peer"),
-        *("row", "settings", "tail_at", "tail_name", "target", "variables", "version"),
+        *("row", "settings", "shares", "tail_at", "tail_end", "tail_name", "target"),
+        *("variables", "version"),
     )
 
     def __init__(
@@ -59,9 +61,11 @@ class Head:
         self.close = False  # the connection ends with the answer
         # What the lane has found out about it.
         self.row: Endpoint | None = None
-        # Where the variable begins that is the last part of its path, if one is.
-        self.tail_at = 0
+        # Where the variable of its path is that differs from one request to the next,
+        # if one does, and whether any other in its place says the same.
+        self.tail_at = self.tail_end = 0
         self.tail_name = ""
+        self.shares = False
         self.variables = NOTHING  # the others
         self.desk: Desk | None = None
         self.settings: object = None
@@ -72,8 +76,8 @@ class Head:
 class Incoming:
     """One request. See exchange.Asked.
 
-    *tail* is the variable of the path where that is not the one in the head, which
-    several requests may share.
+    *tail* is the variable of the path that differs, where that is not the one in the
+    head, which several requests may share.
     """
 
     __slots__ = ("began", "body_bytes", "head", "tail", "waited")
@@ -89,7 +93,8 @@ class Incoming:
     def target(self) -> bytes:
         if not self.tail:
             return self.head.target
-        return self.head.target[: self.head.tail_at] + self.tail
+        head = self.head
+        return head.target[: head.tail_at] + self.tail + head.target[head.tail_end :]
 
     @property
     def peer(self) -> str:
@@ -100,10 +105,11 @@ class Incoming:
         return self.head.target.partition(b"?")[2].decode("latin-1")
 
     def header(self, name: str) -> str | None:
-        wanted = name.lower().encode("latin-1")
-        if wanted in VARYING:
-            found = self.head.apart.get(wanted)
+        apart = APART.get(name)
+        if apart is not None:
+            found = self.head.apart.get(apart)
             return None if found is None else found.decode("latin-1")
+        wanted = name.lower().encode("latin-1")
         fields = self.head.fields
         for at in range(0, len(fields), 2):
             if fields[at] == wanted:
@@ -129,6 +135,9 @@ class Incoming:
             raise Doubt
         return form.glance(self.body_bytes)
 
+    def raw(self) -> bytes:
+        return self.body_bytes
+
 
 class Fields:
     """The fields of a head whose query is not to be remembered. See exchange.Sent."""
@@ -151,32 +160,21 @@ class HotLane:
         self._settings = desk.settings
         self._heads: dict[tuple[object, ...], dict[Any, Any]] = {}
         rows = spoken(rows, desk.settings)
-        # Where a whole path could be taken for one with a variable.
-        self._shadowed = {
-            f"{row.method} {_folder(row.path)}".encode()
-            for row in rows
-            if "{" not in row.path
-        }
         hot = [row for row in rows if row.lane is Lane.HOT]
         slow = [row for row in rows if row.lane is Lane.SLOW]
-        assert not any("{" in row.path for row in slow), "is_slow looks at whole paths"
-        self._slow = {f"{row.method} {row.path}".encode() for row in slow}
-        self._slow |= {f"HEAD {row.path}".encode() for row in slow if row.head}
+        self._slow = re.compile(b"|".join(map(_template, slow)) or b"(?!)").fullmatch
         self._exact = {
             f"{row.method} {row.path}".encode(): row
             for row in hot
             if "{" not in row.path
         }
         self._patterns: dict[tuple[bytes, int], list[Pattern]] = defaultdict(list)
+        # By method and path, of those that will come again.
+        self._matched: dict[bytes, tuple[Endpoint, dict[str, str]]] = {}
         for row in hot:
             if "{" in row.path:
                 key = row.method.encode(), row.path.count("/")
-                self._patterns[key].append(Pattern(row))
-
-    def may_share(self, head: Head) -> bool:
-        """Whether the head says the same with any other variable in its path."""
-        prefix = b"%b %b" % (head.method, head.target[: head.tail_at])
-        return prefix not in self._shadowed
+                self._patterns[key].append(Pattern(row, rows))
 
     def is_slow(self, asked: Incoming) -> bool:
         """Whether it is long work, or may block."""
@@ -184,8 +182,9 @@ class HotLane:
         if path[:1] != b"/":
             return True  # a form that says more than a path: Flask may find any row
         if b"%" in path:
-            path = unquote_to_bytes(path)
-        return b"%b %b" % (asked.head.method, path) in self._slow
+            # An encoded slash parts nothing: it stays as it is.
+            path = unquote_to_bytes(_SLASH.sub(b"%252F", path))
+        return self._slow(b"%b %b" % (asked.head.method, path)) is not None
 
     def answer(self, asked: Incoming) -> Reply | None:
         """The reply; None: nothing was done, and Flask has to look."""
@@ -198,7 +197,7 @@ class HotLane:
                 return None
             if not head.tail_at:
                 return row.route(desk, asked, **head.variables)
-            tail = asked.tail or head.target[head.tail_at :]
+            tail = asked.tail or head.target[head.tail_at : head.tail_end]
             found = {head.tail_name: tail.decode()}
             return row.route(desk, asked, **found, **head.variables)
         except (JobEngineError, Doubt):
@@ -209,22 +208,33 @@ class HotLane:
         path = head.target
         if b"?" in path:
             path = path.partition(b"?")[0]
-        row = self._exact.get(b"%b %b" % (head.method, path))
-        if row is None:
+        line = b"%b %b" % (head.method, path)
+        row = self._exact.get(line)
+        if row is None and (known := self._matched.get(line)) is not None:
+            row, head.variables = known
+        elif row is None:
             row = self._match(head, path)
+            if not (row.one_time or head.tail_at):
+                if len(self._matched) >= HEADS_MAX:
+                    self._matched.clear()
+                self._matched[line] = row, head.variables
         self._recall(head, asked, row)
 
     def _match(self, head: Head, path: bytes) -> Endpoint:
         for pattern in self._patterns.get((head.method, path.count(b"/")), ()):
             found = pattern.match(path)
             if found is not None:
-                if pattern.ends:
-                    # A query behind a variable is rare: Flask may read it.
+                variables = dict(
+                    zip(pattern.names, map(bytes.decode, found.groups()), strict=True)
+                )
+                if pattern.tail:
+                    # A query behind such a variable is rare: Flask may read it.
                     if len(path) != len(head.target):
                         raise Doubt
-                    head.tail_name = pattern.names[-1]
-                    head.tail_at = len(path) - len(found.pop(head.tail_name))
-                head.variables = found or NOTHING
+                    head.tail_name, head.shares = pattern.tail, pattern.shares
+                    head.tail_at, head.tail_end = found.span(len(pattern.names))
+                    del variables[pattern.tail]
+                head.variables = variables or NOTHING
                 return pattern.row
         raise Doubt
 
@@ -258,30 +268,47 @@ class HotLane:
 
 
 class Pattern:
-    """A path with variables, as a row has it."""
+    """A path with variables, as a row has it. Of many requests to one queue the jobs
+    differ: `tail` is the last variable, where it is not the queue.
 
-    def __init__(self, row: Endpoint) -> None:
+    It `shares` its heads where none of the *rows* has a word of its own in that place.
+    """
+
+    def __init__(self, row: Endpoint, rows: Iterable[Endpoint]) -> None:
         self.row = row
         parts = row.path.split("/")
-        self.names = [part[1:-1] for part in parts if part[:1] == "{"]
-        self.ends = parts[-1][:1] == "{"  # with a variable
-        self._regex = re.compile(
+        places = [at for at, part in enumerate(parts) if part[:1] == "{"]
+        self.names = [parts[at][1:-1] for at in places]
+        self.tail = "" if self.names[-1] == "queue" else self.names[-1]
+        alike = (other for other in rows if other.method == row.method)
+        self.shares = not any(
+            _says(other.path.split("/"), parts, places[-1]) for other in alike
+        )
+        self.match = re.compile(
             b"/".join(
                 b"(%b)" % PLAIN.pattern if part[:1] == "{" else re.escape(part).encode()
                 for part in parts
             )
+        ).fullmatch
+
+
+def _says(other: list[str], parts: list[str], at: int) -> bool:
+    """Whether the other path is one of these parts with a word of its own at *at*."""
+    return (
+        len(other) == len(parts)
+        and other[at][:1] != "{"
+        and all(
+            theirs == ours or "{" in (theirs[:1], ours[:1])
+            for theirs, ours in zip(other, parts, strict=True)
         )
-
-    def match(self, path: bytes) -> dict[str, str] | None:
-        """The variables by name, where it is such a path and needs no decoding."""
-        found = self._regex.fullmatch(path)
-        if found is None:
-            return None
-        return dict(zip(self.names, map(bytes.decode, found.groups()), strict=True))
+    )
 
 
-def _folder(path: str) -> str:
-    return path[: path.rfind("/") + 1]
+def _template(row: Endpoint) -> bytes:
+    """What fits the method and path of a request for the row, encoded or not."""
+    methods = f"(?:HEAD|{row.method})" if row.head else row.method
+    path = re.sub(r"\\{\w+\\}", "[^/]+", re.escape(row.path))
+    return f"{methods} {path}".encode()
 
 
 def _same_site(_desk: Desk, sent: Sent) -> bool:

@@ -1,7 +1,10 @@
 """Long answers, a slice at a time. Knows nothing of what is in them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import perf_counter, sleep
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def paced(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -14,4 +17,14 @@ def paced(chunks: Iterator[bytes]) -> Iterator[bytes]:
         sleep(perf_counter() - began)
         if chunk:
             yield chunk
+        began = perf_counter()
+
+
+def rested(parts: Iterable[T]) -> Iterator[T]:
+    """The parts of a work that is done as they are taken, with a rest between two as
+    long as the one before took: to make, and whoever takes it to use."""
+    began = perf_counter()
+    for part in parts:
+        yield part
+        sleep(perf_counter() - began)
         began = perf_counter()

@@ -12,18 +12,24 @@ from jobengine.api.forms import TooMany
 from jobengine.api.identity import BadHeader, CrossSite, Unauthenticated, WrongHost
 from jobengine.api.strict_json import NotJson
 from jobengine.errors import (
+    CountDiffers,
     DuplicateJob,
     Forbidden,
     InvalidJob,
     JobEngineError,
     JobNotFound,
     JobTooLarge,
+    KeyReused,
     MemoryFull,
     Overloaded,
+    PreconditionFailed,
+    QueueConfigured,
     QueueExists,
     QueueFull,
     QueueNotFound,
     Refused,
+    ScheduleExists,
+    ScheduleNotFound,
     StaleLease,
     StoreFull,
     TransactionTooLarge,
@@ -45,14 +51,20 @@ STATUS: Statuses = {
     Forbidden: 403,
     QueueNotFound: 404,
     JobNotFound: 404,
+    ScheduleNotFound: 404,
     WrongState: 409,
     StaleLease: 409,
     DuplicateJob: 409,
     QueueExists: 409,
+    QueueConfigured: 409,
+    ScheduleExists: 409,
+    CountDiffers: 409,
+    PreconditionFailed: 412,
     JobTooLarge: 413,
     TooMany: 413,
     TransactionTooLarge: 413,
     WrongHost: 421,
+    KeyReused: 422,
     Overloaded: 429,
     QueueFull: 429,
     Unavailable: 503,
@@ -77,13 +89,13 @@ def answer(error: Exception, *, statuses: Statuses, request_id: str) -> Response
     if isinstance(error, HTTPException) and error.code is not None:
         return _refused_by_http(error, error.code, request_id)
     if isinstance(error, JobEngineError):
-        status = _status(error, statuses)
+        status = status_of(error, statuses)
         if status < 500 or isinstance(error, Unavailable):
             return _problem(status, error.code, str(error), request_id, _faults(error))
     return _broken(error, request_id)
 
 
-def _status(error: JobEngineError, statuses: Statuses) -> int:
+def status_of(error: JobEngineError, statuses: Statuses) -> int:
     """The status of the nearest class that the table has; STATUS has them all."""
     table = {**STATUS, **statuses}
     return next(table[kind] for kind in type(error).__mro__ if kind in table)

@@ -1,6 +1,7 @@
 """What follows the question mark, and for how long to wait. Knows no route."""
 
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 from jobengine.api.exchange import Sent
@@ -20,16 +21,37 @@ def parameters(query: str, *names: str) -> dict[str, str]:
         BadQuery: one of them is there twice, or is not UTF-8.
     """
     found: dict[str, str] = {}
-    coded = _CODED.search(query)
-    for part in query.split("&"):
-        name, _, text = part.partition("=")
-        if coded is not None:
-            name, text = _decoded(name), _decoded(text)
+    for name, text in _pairs(query):
         if name in names:
             if name in found:
                 raise BadQuery(f"the query has {name} twice")
             found[name] = text
     return found
+
+
+def only(query: str, *names: str, lists: tuple[str, ...] = ()) -> dict[str, str]:
+    """The same where there must be no others. Those of *lists* may be there more than
+    once: what they say is joined by commas.
+
+    Raises:
+        BadQuery: it has one that is not known here; and as `parameters`.
+    """
+    found: dict[str, str] = {}
+    for name, text in _pairs(query) if query else ():
+        if name not in names:
+            known = f"known here: {', '.join(names)}"
+            raise BadQuery(f"the query has {name[:_NAME_CHARS_MAX]!r}; {known}")
+        if name in found and name not in lists:
+            raise BadQuery(f"the query has {name} twice")
+        found[name] = f"{found[name]},{text}" if name in found else text
+    return found
+
+
+def _pairs(query: str) -> Iterator[tuple[str, str]]:
+    coded = _CODED.search(query)
+    for part in filter(None, query.split("&")):
+        name, _, text = part.partition("=")
+        yield (name, text) if coded is None else (_decoded(name), _decoded(text))
 
 
 def needed(found: dict[str, str], *names: str) -> list[str]:
@@ -64,10 +86,21 @@ def preferred_wait(sent: Sent) -> int:
     return int(found[1]) if found else 0
 
 
+def prefers_minimal(sent: Sent) -> bool:
+    """Whether the header Prefer wants no body that can be done without (RFC 7240)."""
+    return _PREFER_MINIMAL.search(sent.header("Prefer") or "") is not None
+
+
+# Of a name that is told back.
+_NAME_CHARS_MAX = 64
+
 _CODED = re.compile(r"[%+\x80-\xff]")
 _NUMBER = re.compile("[0-9]{1,9}")
 _PREFER_WAIT = re.compile(
     r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
+)
+_PREFER_MINIMAL = re.compile(
+    r"(?:^|[,;])\s*return\s*=\s*\"?minimal\"?\s*(?=$|[,;])", re.I
 )
 
 

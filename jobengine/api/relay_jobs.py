@@ -3,7 +3,6 @@
 Knows no path and no verb (docs/reference/http-relay.md).
 """
 
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 from msgspec import UNSET
 
 from jobengine.api.forms import AnyJson, Anything, Flag, Form, Instant, Many
+from jobengine.api.instants import instant
 from jobengine.core.access import Caller, holds
 from jobengine.core.backoff import AT_ONCE
 from jobengine.core.job import INPROGRESS, OWN, Job, NewJob, Renewal, Terms
@@ -27,8 +27,6 @@ NUMBER_MAX = 2_147_483_647
 
 # Terms are shared where they agree, and clients agree on few.
 TERMS_KEPT = 4096
-# Seconds whose text is remembered: the jobs of a batch have few between them.
-SECONDS_KEPT = 4096
 
 # How many retries there are no end to, where null is not said.
 ENDLESS = -1
@@ -155,7 +153,7 @@ def render_v0(jobs: list[Job], rules: QueueRules, caller: Caller) -> bytes:
     ) % (
         *(_id(job), _text(rules.name), _timeout(job, rules), _retries(job)),
         *(b"true" if job.terms.durable else b"false", job.content, state),
-        *(_run_id(job, caller), _instant(job.run_at)),
+        *(_run_id(job, caller), instant(job.run_at)),
     )
 
 
@@ -177,7 +175,7 @@ def _shown(job: Job, queue: bytes, rules: QueueRules, caller: Caller) -> bytes:
     ) % (
         *(_id(job), queue, _timeout(job, rules), _retries(job), job.content),
         *(job.progress or b"null", _run_id(job, caller)),
-        *(_instant(job.run_at), _instant(job.updated_at)),
+        *(instant(job.run_at), instant(job.updated_at)),
     )
 
 
@@ -192,7 +190,7 @@ def _shown_v2(job: Job, queue: bytes, rules: QueueRules, caller: Caller) -> byte
         b"null" if most is None else b"%d" % (most - 1),
         b"null" if most is None else b"%d" % _remaining(job, most),
         *(job.content, job.progress or b"null", _run_id(job, caller)),
-        *(_instant(job.run_at), _instant(job.updated_at), _instant(job.created_at)),
+        *(instant(job.run_at), instant(job.updated_at), instant(job.created_at)),
     )
 
 
@@ -227,13 +225,3 @@ def _run_id(job: Job, caller: Caller) -> bytes:
     if job.lease is None or not holds(caller, job):
         return b"null"
     return b'"%b"' % job.lease.token.encode()
-
-
-def _instant(ms: int) -> bytes:
-    """RFC 3339, UTC."""
-    return b"%b.%03dZ" % (_second(ms // 1000), ms % 1000)
-
-
-@lru_cache(SECONDS_KEPT)
-def _second(seconds: int) -> bytes:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19].encode()

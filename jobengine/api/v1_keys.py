@@ -126,7 +126,7 @@ def create_queue(desk: Desk, asked: Asked) -> Reply:
     caller = identify(asked, desk.settings)
     _check_json(asked)
     body = asked.body(_QUEUE)
-    key = _usable(body.access_key)
+    key = usable_key(body.access_key)
     desk.house.admin.create_queue(caller, body.name, access_key=key)
     return Reply(201)
 
@@ -308,7 +308,7 @@ def _text(header: str) -> str:
         return header
 
 
-def _usable(key: str) -> str:
+def usable_key(key: str) -> str:
     """The key, where a header could show it."""
     if not _KEY.fullmatch(key):
         raise InvalidQueue(

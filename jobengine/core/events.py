@@ -11,9 +11,11 @@ from typing import TypeAlias
 
 from jobengine.core.job import Job
 from jobengine.core.lifecycle import due_at
+from jobengine.core.once import Answer
 from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
+from jobengine.core.schedules import Schedule
 
-Row: TypeAlias = Job | RemovedQueue | PausedQueue | MadeQueue
+Row: TypeAlias = Job | RemovedQueue | PausedQueue | MadeQueue | Schedule | Answer
 Change: TypeAlias = tuple[Row | None, Row | None]
 Changes: TypeAlias = Sequence[Change]
 
@@ -90,6 +92,7 @@ def _kept_or_returned(old: Job, new: Job) -> Event:
         and old.content is new.content
         and old.priority == new.priority
         and old.expires_at == new.expires_at
+        and old.run_at == new.run_at
     )
     return _BEAT if same else _UPDATED
 

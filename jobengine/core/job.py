@@ -5,6 +5,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from jobengine.core.backoff import Backoff
+from jobengine.core.past import Past
 from jobengine.errors import InvalidJob
 
 PRIORITY_MIN, PRIORITY_MAX, PRIORITY_DEFAULT = 1, 100, 50
@@ -98,28 +99,7 @@ class Keys(Struct, frozen=True, gc=False):
 
     unique: str | None = None
     fingerprint: str | None = None
-
-
-class Run(Struct, frozen=True, gc=False):
-    """A run that did not end well."""
-
-    attempt: int
-    began_at: int
-    ended_at: int
-    outcome: str  # a reason of core.lifecycle
-    error: str | None = None  # as the worker told it
-
-
-class Past(Struct, frozen=True, gc=False):
-    """What has befallen a job's runs; the last RUNS_KEPT of those that went wrong."""
-
-    lost: int = 0  # leases lost in a row
-    rescheduled: int = 0
-    runs: tuple[Run, ...] = ()
-
-
-# The runs that a job remembers: they stand in every row of it.
-RUNS_KEPT = 10
+    trace: str | None = None
 
 
 class Job(Struct, frozen=True, gc=False):
@@ -148,6 +128,7 @@ class Job(Struct, frozen=True, gc=False):
     keys: Keys | None = None
     progress: bytes | None = None  # JSON, as its worker last told it
     past: Past | None = None
+    result: bytes | None = None  # JSON, as its worker told it with the completion
 
     @property
     def error(self) -> str | None:
@@ -159,7 +140,8 @@ class NewJob(Struct, frozen=True):
     """What a caller asks to have queued.
 
     Of live jobs in a queue one at most has a `unique_key`. Jobs with a `fingerprint`
-    can be cancelled together. It waits for `run_at`, or for `delay_ms`.
+    can be cancelled together. It waits for `run_at`, or for `delay_ms`. `trace` is the
+    W3C's traceparent of whoever asks.
 
     Raises:
         InvalidJob: naming every field that is out of range.
@@ -175,6 +157,7 @@ class NewJob(Struct, frozen=True):
     unique_key: str | None = None
     fingerprint: str | None = None
     progress: bytes | None = None
+    trace: str | None = None
 
     def __post_init__(self) -> None:
         faults = priority_faults(self.priority)
@@ -195,8 +178,35 @@ class NewJob(Struct, frozen=True):
             faults += _key_faults("fingerprint", self.fingerprint)
         if self.progress is not None:
             faults += progress_faults(self.progress)
+        if self.trace is not None:
+            faults += _key_faults("trace", self.trace, TRACE_CHARS_MAX)
         if faults:
             raise InvalidJob(*faults)
+
+    @property
+    def keys(self) -> Keys | None:
+        """What it is called; None where it is not called anything."""
+        called = (self.unique_key, self.fingerprint, self.trace)
+        return None if called == (None, None, None) else Keys(*called)
+
+    def times(self, now: int) -> tuple[int, int | None]:
+        """When a job that is made now may run, and when it expires.
+
+        Raises:
+            InvalidJob: it would begin or expire after the year 9999.
+        """
+        # The same object where it may run now: a number takes 32 bytes, of each job.
+        run_at = now if self.run_at is None else self.run_at
+        if self.run_at is None and self.delay_ms:
+            run_at = now + self.delay_ms
+        expires_at = self.expires_at
+        if self.valid_for_ms is not None:
+            expires_at = now + self.valid_for_ms
+        if run_at > INSTANT_MAX:
+            raise InvalidJob(("delay", "must end before the year 10000"))
+        if expires_at is not None and expires_at > INSTANT_MAX:
+            raise InvalidJob(("valid_for", "must end before the year 10000"))
+        return run_at, expires_at
 
 
 class Renewal(Struct, frozen=True):
@@ -231,6 +241,7 @@ class Change(Struct, frozen=True):
     priority: int | None = None
     content: bytes | None = None
     expires_at: int | None = None
+    run_at: int | None = None
 
     def __post_init__(self) -> None:
         faults = []
@@ -238,6 +249,7 @@ class Change(Struct, frozen=True):
             faults += priority_faults(self.priority)
         if self.expires_at is not None and not 0 < self.expires_at <= INSTANT_MAX:
             faults.append(("timeout_time", "must be an instant before the year 10000"))
+        faults += instant_faults("run_at", self.run_at)
         if faults:
             raise InvalidJob(*faults)
 
@@ -249,6 +261,7 @@ class Change(Struct, frozen=True):
             and self.priority is None
             and self.content is None
             and self.expires_at is None
+            and self.run_at is None
         )
 
 
@@ -259,13 +272,15 @@ def row_bytes(job: Job) -> int:
 
 
 def rare_bytes(job: Job) -> int:
-    """The same of what most jobs do not have: back-off, keys, progress and past."""
+    """The same of what most jobs lack: back-off, keys, progress, past and result."""
     backoff, keys, past = job.terms.backoff, job.keys, job.past
-    if backoff is None and keys is None and past is None and job.progress is None:
+    # One or the other, if any: a completed job has no progress.
+    told = job.result if job.progress is None else job.progress
+    if backoff is None and keys is None and past is None and told is None:
         return 0
     size = RARE_BYTES
-    if job.progress is not None:
-        size += len(job.progress)
+    if told is not None:
+        size += len(told)
     if backoff is not None:
         size += _DELAY_BYTES * len(backoff.delays_ms)
     if keys is not None:
@@ -273,6 +288,8 @@ def rare_bytes(job: Job) -> int:
             size += _text_bytes(keys.unique)
         if keys.fingerprint is not None:
             size += _text_bytes(keys.fingerprint)
+        if keys.trace is not None:
+            size += _text_bytes(keys.trace)
     if past is not None:
         size += sum(RUN_BYTES + _text_bytes(run.error or "") for run in past.runs)
     return size
@@ -305,14 +322,18 @@ def instant_faults(name: str, value: int | None) -> list[tuple[str, str]]:
 
 # Names and addresses fit, whole documents do not: it stands in every row of its job.
 KEY_CHARS_MAX = 1024
+# A traceparent of version 00 has 55; later ones may say more.
+TRACE_CHARS_MAX = 256
 
 # A place to go on from, not the work itself: it stands in every row of its job.
 PROGRESS_BYTES_MAX = 64 << 10
 
 
-def _key_faults(name: str, value: str) -> list[tuple[str, str]]:
-    if not 0 < len(value) <= KEY_CHARS_MAX:
-        return [(name, f"must be 1 to {KEY_CHARS_MAX} characters")]
+def _key_faults(
+    name: str, value: str, most: int = KEY_CHARS_MAX
+) -> list[tuple[str, str]]:
+    if not 0 < len(value) <= most:
+        return [(name, f"must be 1 to {most} characters")]
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -321,8 +342,10 @@ def _key_faults(name: str, value: str) -> list[tuple[str, str]]:
     return []
 
 
-def progress_faults(progress: bytes | None) -> list[tuple[str, str]]:
-    """What is wrong with what a worker says of how far it has come."""
+def progress_faults(
+    progress: bytes | None, name: str = "progress"
+) -> list[tuple[str, str]]:
+    """What is wrong with what a worker says of how far it has come, or came."""
     if progress is None or len(progress) <= PROGRESS_BYTES_MAX:
         return []
-    return [("progress", f"must be JSON of at most {PROGRESS_BYTES_MAX} bytes")]
+    return [(name, f"must be JSON of at most {PROGRESS_BYTES_MAX} bytes")]

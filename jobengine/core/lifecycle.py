@@ -1,8 +1,8 @@
 """What verbs and time make of a job. Pure: values in, values out.
 
-`BECOMES` rules the verbs. `update` is a writer's override, any
-state to any state (JE1-S1), and goes through `enter`. `tick` is what time alone does,
-and `due_at` the instant at which it next does anything.
+`BECOMES` rules the verbs. `update` is a writer's override, any state to any state
+(JE1-S1), and goes through `enter`. `tick` is what time alone does, and `due_at` the
+instant at which it next does anything.
 """
 
 from enum import IntEnum, auto
@@ -20,26 +20,24 @@ from jobengine.core.job import (
     INSTANT_MAX,
     OWN,
     QUEUED,
-    RUNS_KEPT,
     Change,
     Job,
     Keys,
     Lease,
     NewJob,
-    Past,
     Renewal,
-    Run,
     State,
     Terms,
     instant_faults,
     progress_faults,
 )
+from jobengine.core.past import Past, Run, as_told, forgiven, remember
 from jobengine.core.queues import QueueRules
 from jobengine.errors import InvalidJob, WrongState
 
 
 class Verb(IntEnum):
-    """What is done with a job: by its worker, and by a writer the last three."""
+    """What is done with a job: by its worker, and by a writer the last four."""
 
     CLAIM = auto()
     BEAT = auto()
@@ -48,6 +46,7 @@ class Verb(IntEnum):
     RELEASE = auto()
     RESCHEDULE = auto()
     OVERWRITE = auto()
+    PATCH = auto()
     CANCEL = auto()
     RETRY = auto()
 
@@ -62,6 +61,8 @@ BECOMES = {
     (INPROGRESS, Verb.RESCHEDULE): QUEUED,
     (QUEUED, Verb.OVERWRITE): QUEUED,
     (INPROGRESS, Verb.OVERWRITE): QUEUED,
+    (QUEUED, Verb.PATCH): QUEUED,
+    (INPROGRESS, Verb.PATCH): INPROGRESS,
     (QUEUED, Verb.CANCEL): CANCELLED,
     (INPROGRESS, Verb.CANCEL): CANCELLED,
     (FAILED, Verb.RETRY): QUEUED,
@@ -80,9 +81,6 @@ FAILURES = (ATTEMPTS, CRITICAL, UNPROCESSABLE)
 # How often a run may be put off without counting: then nobody wants it (SQ-R9).
 RESCHEDULES_MAX = 100
 
-# Enough of an error to know it again; it stands in every row of the job.
-ERROR_CHARS_MAX = 1000
-
 
 def create(new: NewJob, *, uid: str, queue: str, seq: int, now: int) -> Job:
     """The queued job that *new* asks for.
@@ -90,8 +88,7 @@ def create(new: NewJob, *, uid: str, queue: str, seq: int, now: int) -> Job:
     Raises:
         InvalidJob: it would begin or expire after the year 9999.
     """
-    run_at, expires_at = _times(new, now)
-    keys = new.unique_key is not None or new.fingerprint is not None
+    run_at, expires_at = new.times(now)
     return Job(
         uid,
         queue,
@@ -109,7 +106,7 @@ def create(new: NewJob, *, uid: str, queue: str, seq: int, now: int) -> Job:
         None,
         None,
         None,
-        Keys(new.unique_key, new.fingerprint) if keys else None,
+        new.keys,
         new.progress,
     )
 
@@ -122,7 +119,7 @@ def overwrite(job: Job, new: NewJob, *, now: int) -> Job:
         InvalidJob: it would begin or expire after the year 9999.
     """
     _may(job, Verb.OVERWRITE)
-    run_at, expires_at = _times(new, now)
+    run_at, expires_at = new.times(now)
     return replace(
         _requeued(job, now, attempt=0),
         priority=new.priority,
@@ -131,7 +128,7 @@ def overwrite(job: Job, new: NewJob, *, now: int) -> Job:
         expires_at=expires_at,
         # What the file has of a job it keeps.
         terms=_durable(new.terms, job.terms.durable or new.terms.durable),
-        keys=Keys(new.unique_key, new.fingerprint),
+        keys=Keys(new.unique_key, new.fingerprint, new.trace),
         progress=new.progress,
         past=None,
     )
@@ -148,7 +145,7 @@ def claim(job: Job, *, now: int, token: str, holder: str, rules: QueueRules) -> 
         job,
         state=INPROGRESS,
         attempt=job.attempt + 1,
-        lease=Lease(token, holder, now + _lease_ms(job, rules), now),
+        lease=Lease(token, holder, _until(job, now, rules), now),
         updated_at=now,
     )
 
@@ -171,13 +168,21 @@ def beat(
     return _refreshed(replace(job, updated_at=now), now, rules)
 
 
-def complete(job: Job, *, now: int, rules: QueueRules) -> Job:
-    """The holder has done the work.
+def complete(
+    job: Job, *, now: int, rules: QueueRules, result: bytes | None = None
+) -> Job:
+    """The holder has done the work; *result* is what came of it, and takes the place of
+    its progress.
 
     Raises:
         WrongState: nobody holds it.
+        InvalidJob: more came of it than is kept.
     """
     _may(job, Verb.COMPLETE)
+    if result is not None:
+        if faults := progress_faults(result, "result"):
+            raise InvalidJob(*faults)
+        job = replace(job, progress=None, result=result)
     return _finished(job, COMPLETE, now, rules)
 
 
@@ -202,7 +207,7 @@ def fail(
     if faults := instant_faults("retry_at", retry_at):
         raise InvalidJob(*faults)
     # A worker that can tell what went wrong has not crashed: the row of crashes ends.
-    job = replace(job, past=_remember(job, reason, now, error, lost=0))
+    job = _went_wrong(job, reason, now, error, lost=0)
     if reason != ATTEMPTS or not _may_run_again(job, rules):
         return _finished(job, FAILED, now, rules, reason)
     return _backed_off(job, now, rules, retry_at)
@@ -281,7 +286,7 @@ def retry(job: Job, *, now: int, rules: QueueRules) -> Job:  # noqa: ARG001 as a
         _requeued(job, now, attempt=0),
         expires_at=expires_at,
         run_at=min(job.run_at, now),
-        past=_forgiven(job.past),
+        past=forgiven(job.past),
     )
 
 
@@ -310,16 +315,20 @@ def update(
     """
     if change == _NOTHING:
         return job
-    job = replace(
-        job,
-        priority=_or(change.priority, job.priority),
-        content=_or(change.content, job.content),
-        expires_at=_or(change.expires_at, job.expires_at),
-        updated_at=now,
-    )
+    job = replace(_changed(job, change), updated_at=now)
     if change.state is None:
         return _refreshed(job, now, rules)
     return enter(job, change.state, now=now, token=token, holder=holder, rules=rules)
+
+
+def patch(job: Job, change: Change, *, now: int) -> Job:
+    """The job with what *change* says but for a state. Its lease goes on as it is.
+
+    Raises:
+        WrongState: it is finished.
+    """
+    _may(job, Verb.PATCH)
+    return replace(_changed(job, change), updated_at=now)
 
 
 def enter(
@@ -330,12 +339,12 @@ def enter(
     In progress, *holder* has it under a new lease; queued, it starts from nothing;
     finished, its keep begins. Its attempts are counted anew, and what went wrong.
     """
-    job = replace(job, past=_forgiven(job.past))
+    job = replace(job, past=forgiven(job.past))
     if state is QUEUED:
         return _requeued(job, now, attempt=0)
     if state in FINISHED:
         return _finished(job, state, now, rules)
-    lease = Lease(token, holder, now + _lease_ms(job, rules), now)
+    lease = Lease(token, holder, _until(job, now, rules), now)
     return replace(_requeued(job, now, attempt=1), state=state, lease=lease)
 
 
@@ -349,7 +358,7 @@ def tick(job: Job, *, now: int, rules: QueueRules) -> Job | None:
         if job.state is not INPROGRESS:
             return None
         # What a lost lease leaves may itself be past its expiry, or not be kept at all.
-        job = _lost(job, now, rules)
+        job = lost(job, now=now, rules=rules)
     return job
 
 
@@ -370,6 +379,16 @@ def _or(wanted: T | None, present: T) -> T:
     return present if wanted is None else wanted
 
 
+def _changed(job: Job, change: Change) -> Job:
+    return replace(
+        job,
+        priority=_or(change.priority, job.priority),
+        content=_or(change.content, job.content),
+        expires_at=_or(change.expires_at, job.expires_at),
+        run_at=_or(change.run_at, job.run_at),
+    )
+
+
 def _may(job: Job, verb: Verb) -> None:
     if (job.state, verb) not in BECOMES:
         raise WrongState(
@@ -377,24 +396,24 @@ def _may(job: Job, verb: Verb) -> None:
         )
 
 
-def _lease_ms(job: Job, rules: QueueRules) -> int:
-    return _or(job.terms.lease_ms, rules.lease_ms)
+def _until(job: Job, now: int, rules: QueueRules) -> int:
+    # A later instant has no text, and no listing would ever show the queue again.
+    return min(now + _or(job.terms.lease_ms, rules.lease_ms), INSTANT_MAX)
 
 
-def _keep_ms(job: Job, state: State, rules: QueueRules) -> int:
-    dead = job.terms.dead_keep_ms
+def _kept_until(job: Job, state: State, now: int, rules: QueueRules) -> int:
+    keep, dead = _or(job.terms.keep_ms, rules.keep_ms), job.terms.dead_keep_ms
     if state is FAILED and dead is not None:
-        return rules.dead_keep_ms if dead == OWN else dead
-    return _or(job.terms.keep_ms, rules.keep_ms)
+        keep = rules.dead_keep_ms if dead == OWN else dead
+    return min(now + keep, INSTANT_MAX)
 
 
 def _refreshed(job: Job, now: int, rules: QueueRules) -> Job:
     """The job with its running lease or keep started over."""
     if job.lease is not None:
-        lease = replace(job.lease, until=now + _lease_ms(job, rules))
-        return replace(job, lease=lease)
+        return replace(job, lease=replace(job.lease, until=_until(job, now, rules)))
     if job.state in FINISHED:
-        return replace(job, keep_until=now + _keep_ms(job, job.state, rules))
+        return replace(job, keep_until=_kept_until(job, job.state, now, rules))
     return job
 
 
@@ -408,6 +427,7 @@ def _requeued(job: Job, now: int, *, attempt: int) -> Job:
         finished_at=None,
         keep_until=None,
         reason=None,
+        result=None,
         updated_at=now,
     )
 
@@ -421,19 +441,19 @@ def _finished(
         state=state,
         lease=None,
         finished_at=now,
-        keep_until=now + _keep_ms(job, state, rules),
+        keep_until=_kept_until(job, state, now, rules),
         reason=reason,
         updated_at=now,
     )
 
 
-def _lost(job: Job, now: int, rules: QueueRules) -> Job:
+def lost(job: Job, *, now: int, rules: QueueRules) -> Job:
     """The lease ran out: another attempt, or failed for good."""
-    lost = 1 + (job.past.lost if job.past else 0)
+    row = 1 + (job.past.lost if job.past else 0)
     again, limit = _may_run_again(job, rules), _poison_after(job, rules)
-    poison = again and limit is not None and lost >= limit
+    poison = again and limit is not None and row >= limit
     reason = POISON if poison else LEASE_LOST
-    job = replace(job, past=_remember(job, reason, now, None, lost=lost))
+    job = _went_wrong(job, reason, now, None, lost=row)
     if poison or not again:
         return _finished(job, FAILED, now, rules, reason)
     return _backed_off(job, now, rules)
@@ -467,34 +487,14 @@ def _delay_ms(job: Job, rules: QueueRules) -> int:
     return backoff.delay_ms(how, uid=job.uid, attempt=job.attempt)
 
 
-def _remember(
+def _went_wrong(
     job: Job, outcome: str, now: int, error: str | None, *, lost: int
-) -> Past:
+) -> Job:
+    """The job, remembering a run that ends now."""
     assert job.lease is not None
-    # Half of a surrogate pair is text to some workers; the file cannot hold it.
-    told = error and error[:ERROR_CHARS_MAX].encode(errors="replace").decode()
-    run = Run(job.attempt, job.lease.since, now, outcome, told)
-    past = job.past or Past()
-    return replace(past, lost=lost, runs=(*past.runs, run)[-RUNS_KEPT:])
-
-
-def _forgiven(past: Past | None) -> Past | None:
-    return past and replace(past, lost=0, rescheduled=0)
+    run = Run(job.attempt, job.lease.since, now, outcome, as_told(error))
+    return replace(job, past=remember(job.past, run, lost=lost))
 
 
 def _durable(terms: Terms, durable: bool) -> Terms:
     return terms if terms.durable == durable else replace(terms, durable=durable)
-
-
-def _times(new: NewJob, now: int) -> tuple[int, int | None]:
-    """When it may run and when it expires."""
-    # The same object where it may run now: a number takes 32 bytes, of each job.
-    run_at = _or(new.run_at, now + new.delay_ms if new.delay_ms else now)
-    expires_at = new.expires_at
-    if new.valid_for_ms is not None:
-        expires_at = now + new.valid_for_ms
-    if run_at > INSTANT_MAX:
-        raise InvalidJob(("delay", "must end before the year 10000"))
-    if expires_at is not None and expires_at > INSTANT_MAX:
-        raise InvalidJob(("valid_for", "must end before the year 10000"))
-    return run_at, expires_at

@@ -4,7 +4,7 @@ A service sends the same head again and again. What the parser makes of one depe
 its bytes alone, so it is not asked twice.
 """
 
-from jobengine.api.lane import PLAIN, Head, HotLane, Incoming
+from jobengine.api.lane import PLAIN, Head, Incoming
 
 # Heads that are kept, and how long one may be: a few MiB at most.
 HEADS_MAX = 4096
@@ -15,11 +15,10 @@ _LENGTH = {b"content-length"}
 
 class Heads:
     """By the address they came from and their bytes: all of them, or what stands before
-    the variable of a path and what behind it. Those two are not joined: that would be
-    the head of a request without a variable."""
+    the variable of a path that differs and what behind it. Those two are not joined:
+    that would be the head of a request without a variable."""
 
-    def __init__(self, lane: HotLane) -> None:
-        self._lane = lane
+    def __init__(self) -> None:
         self._known: dict[tuple[str | bytes, ...], Head] = {}
 
     def recall(self, data: bytes, peer: str) -> Incoming | None:
@@ -29,9 +28,13 @@ class Heads:
         head = self._known.get((peer, data[:end]))
         tail = b""
         if head is None:
-            start, stop = _variable(data)
-            head = self._known.get((peer, data[:start], data[stop:end]))
-            if head is None or not PLAIN.fullmatch(data, start, stop):
+            for start, stop in _places(data):
+                head = self._known.get((peer, data[:start], data[stop:end]))
+                if head is not None:
+                    break
+            else:
+                return None
+            if not PLAIN.fullmatch(data, start, stop):
                 return None
             tail = data[start:stop]
         if len(data) - end != head.length:
@@ -49,9 +52,12 @@ class Heads:
             return
         key: tuple[str | bytes, ...] = (head.peer, data[:end])
         if head.tail_at:
-            start, stop = _variable(data)
-            tail = head.target[head.tail_at :]
-            if data[start:stop] != tail or not self._lane.may_share(head):
+            before = len(head.method) + 1
+            start, stop = before + head.tail_at, before + head.tail_end
+            tail = head.target[head.tail_at : head.tail_end]
+            if not head.shares or (start, stop) not in _places(data):
+                return
+            if data[start:stop] != tail:
                 return
             key = (head.peer, data[:start], data[stop:end])
         if len(self._known) >= HEADS_MAX:
@@ -64,7 +70,9 @@ class Heads:
         self._known.clear()
 
 
-def _variable(data: bytes) -> tuple[int, int]:
-    """Where the last part of the path begins and ends, in a request that has one."""
+def _places(data: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the last part of the path begins and ends, and the one before it."""
     stop = data.find(b" HTTP/1.1\r\n", 0, HEAD_BYTES_MAX)
-    return data.rfind(b"/", 0, stop) + 1, stop
+    last = data.rfind(b"/", 0, stop) + 1
+    before = data.rfind(b"/", 0, max(last - 1, 0)) + 1
+    return (last, stop), (before, last - 1)

@@ -312,6 +312,7 @@ class _Relay(_Section):
 
 class _Dialects(_Section):
     v1 = Flag(load_default=True)
+    v2 = Flag(load_default=True)
     v1_keys = Flag(load_default=True)
     relay = Flag(load_default=True)
 

@@ -12,7 +12,7 @@ import structlog
 from jobengine.daemon.chore import Chore
 from jobengine.errors import StoreFailed, StoreFull
 from jobengine.store.port import Clock
-from jobengine.upkeep import Upkeep
+from jobengine.upkeep import Upkeep, may_be_more
 
 # A safety net: an alarm that was missed costs this much and no more.
 SLEEP_S = 1.0
@@ -25,12 +25,15 @@ FULL_S = 5.0
 # The rows of one batch: the store is held for about a millisecond, then let go.
 BATCH = 100
 
-# What upkeep says became of jobs -> the event and the reason in the log.
+# What upkeep says became of rows -> the event and the reason in the log; of the rest
+# there is nothing to tell.
 OUTCOMES = {
     "expired": ("jobs removed", "expired"),
     "lost": ("jobs taken back", "lease_lost"),
     "forgotten": ("jobs removed", "kept_long_enough"),
     "removed": ("jobs removed", "queue_removed"),
+    "fired": ("jobs made", "schedule"),
+    "missed": ("jobs not made", "schedule"),
 }
 
 log = structlog.get_logger()
@@ -71,9 +74,10 @@ class Sweeper(Chore):
             self._swept(max(0, self._clock.now() - due) / 1000)
         swept = self._upkeep.sweep(BATCH)
         for (queue, outcome), count in swept.items():
-            event, reason = OUTCOMES[outcome]
-            log.info(event, queue=queue, count=count, reason=reason)
-        if swept.total() < BATCH:
+            if outcome in OUTCOMES:
+                event, reason = OUTCOMES[outcome]
+                log.info(event, queue=queue, count=count, reason=reason)
+        if not may_be_more(swept, BATCH):
             return REST_S
         # More is due. Requests get as much time as the sweep took from them.
         return self._clock.monotonic() - begun

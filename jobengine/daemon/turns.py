@@ -101,7 +101,7 @@ class Turns:
         self._broken = broken
         self._slow = SlowLane(loop)
         self._waiters = Waiters(loop, house.doorbell, self)
-        self.heads = Heads(lane)
+        self.heads = Heads()
         self.seats = Seats()
         self._plain: deque[tuple[Connection, Incoming]] = deque()
         self._out: list[tuple[Connection, Incoming, Found]] = []
@@ -225,11 +225,11 @@ class Turns:
     def _end_turn(self) -> None:
         """Commit what was asked, then answer it."""
         self._work_plain()
-        if self._waiters.rung:
-            self._waiters.serve()
+        self._waiters.serve()
+        self._waiters.tell()
         rest = self._committer.commit()
         self._ending = False  # until here this turn took it all
-        if self._plain or self._waiters.rung:
+        if self._plain or self._waiters.rung or self._waiters.ended:
             self._end_soon()
         if rest is not None and self._committer.behind:
             # The disk is full, and what was staged waits for room: so does all that
@@ -249,11 +249,8 @@ class Turns:
                 self._send(connection, asked, self._ask_flask(asked))
             else:
                 self._send(connection, asked, found)
-                if isinstance(found, Reply):
-                    row = asked.head.row
-                    assert row is not None, "the lane answers from its rows"
-                    took = now - asked.began
-                    answers.append((row.path, row.method, found.status, took))
+                if isinstance(found, Reply) or found.wait is not None:
+                    answers.append(_counted(asked, found, now))
             connection.served = 0
             if connection.stirred:
                 later.setdefault(connection, False)
@@ -389,6 +386,17 @@ class Turns:
         else:
             connection.send(answer.framed(part), close=answer.closes)
             connection.go_on(done=True)
+
+
+def _counted(asked: Incoming, found: Found, now: float) -> tuple[str, str, int, float]:
+    """An answer, for the meter: of the lane, or of what was waited for in vain. All
+    else that Flask answers it counts itself."""
+    took = now - asked.began
+    if not isinstance(found, Reply):
+        return found.path, asked.head.method.decode("latin-1"), found.status, took
+    row = asked.head.row
+    assert row is not None, "the lane answers from its rows"
+    return row.path, row.method, found.status, took
 
 
 def _tell(asked: Incoming, data: bytes) -> None:

@@ -1,4 +1,7 @@
-"""Requests that wait for work: parked, and asked again when the doorbell has rung.
+"""Requests that wait: parked, and asked again when the doorbell has rung.
+
+Some wait for work, each for some of its own; others until a job is settled, and all of
+those have the same answer.
 
 Everything here runs on the loop's thread, but for the ring.
 """
@@ -6,6 +9,7 @@ Everything here runs on the loop's thread, but for the ring.
 import asyncio
 from collections import deque
 from functools import partial
+from time import perf_counter
 from typing import Protocol, TypeAlias
 
 from jobengine.api.exchange import Reply
@@ -16,9 +20,12 @@ from jobengine.doorbell import Doorbell, Place
 
 Found: TypeAlias = Reply | Answer
 
-# Waiters of one queue that are served in one turn. The rest are next: nobody else's
+# Waiters of one line that are served in one turn. The rest are next: nobody else's
 # request waits for all of them.
 SERVED_MAX = 256
+# For how long of a turn those are told who compete with nobody: it is Flask that
+# answers them.
+TELL_S = 0.005
 
 
 class Cap(Protocol):
@@ -66,6 +73,7 @@ class Waiters:
         server: Server,
     ) -> None:
         self.rung: set[str] = set()  # queues that may have work
+        self.ended: set[str] = set()  # the lines of jobs that may be settled
         self._doubted: deque[Waiter] = deque()  # who may wait in vain
         self._loop = loop
         self._doorbell = doorbell
@@ -89,22 +97,33 @@ class Waiters:
         """
         wait = nothing.wait
         assert wait is not None
+        ring = partial(
+            self._ring, self.rung if wait.watch is None else self.ended, wait.queue
+        )
         place = self._doorbell.join(
-            *(wait.queue, wait.service, cap.waiters_per_service),
-            wake=partial(self._ring, wait.queue),
+            wait.queue, wait.service, cap.waiters_per_service, wake=ring
         )
         waiter = Waiter(connection, asked, nothing, place)
         waiter.timer = self._loop.call_later(wait.seconds, self._time_is_up, waiter)
         asked.waited = True
         self._by_place[place] = self._by_connection[connection] = waiter
         if self._doorbell.rings != rings:
-            self._ring(wait.queue)
+            ring()
 
     def serve(self) -> None:
         """Ask again for those whose queues may have work, in the order they came."""
         for queue in list(self.rung):
             self.rung.discard(queue)
-            self._serve(queue)
+            if self._serve(queue, SERVED_MAX):
+                self._ring(self.rung, queue)
+
+    def tell(self) -> None:
+        """Ask again for those whose jobs may be settled, as long as a turn allows."""
+        ends = perf_counter() + TELL_S
+        while self.ended and perf_counter() < ends:
+            line = self.ended.pop()
+            if self._serve(line, 1):
+                self.ended.add(line)
 
     def doubt(self) -> None:
         """Ask everybody again, some at a time: what may be done has changed."""
@@ -124,11 +143,12 @@ class Waiters:
         for waiter in list(self._by_connection.values()):
             self._time_is_up(waiter)
 
-    def _serve(self, queue: str) -> None:
-        for _ in range(SERVED_MAX):
-            place = self._doorbell.head(queue)
+    def _serve(self, line: str, most: int) -> bool:
+        """Answer *most* of a line, in its order; whether there may be more of them."""
+        for _ in range(most):
+            place = self._doorbell.head(line)
             if place is None:
-                return
+                return False
             waiter = self._by_place[place]
             if waiter.connection.gone():
                 self._take_out(waiter)
@@ -136,13 +156,14 @@ class Waiters:
                 continue
             found = self._server.ask_again(waiter)
             if found.wait is not None:
-                return
+                return False
             self._take_out(waiter)
             self._server.finish(waiter.connection, waiter.asked, found)
-        self._ring(queue)
+        return True
 
     def _settle_doubts(self) -> None:
-        for _ in range(min(SERVED_MAX, len(self._doubted))):
+        ends = perf_counter() + TELL_S
+        while self._doubted and perf_counter() < ends:
             waiter = self._doubted.popleft()
             if waiter.place in self._by_place:
                 found = self._server.ask_again(waiter)
@@ -152,9 +173,9 @@ class Waiters:
         if self._doubted:
             self._loop.call_soon(self._settle_doubts)
 
-    def _ring(self, queue: str) -> None:
+    def _ring(self, lines: set[str], line: str) -> None:
         """From any thread."""
-        self.rung.add(queue)
+        lines.add(line)
         self._server.wake()
 
     def _take_out(self, waiter: Waiter) -> None:

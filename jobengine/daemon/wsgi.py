@@ -28,6 +28,7 @@ class Answer:
     def __init__(self, status: str, headers: list[tuple[str, str]]) -> None:
         self.rest: Iterator[bytes] | None = None  # more of the body
         self.reply: Reply | None = None
+        self.path = ""  # of the view's row
         self.closes = False  # the end of the connection is the end of the body
         self._status = status
         self._headers = headers
@@ -48,6 +49,11 @@ class Answer:
     def wait(self) -> Wait | None:
         """What is to be waited for."""
         return None if self.reply is None else self.reply.wait
+
+    @property
+    def status(self) -> int:
+        """Its number."""
+        return int(self._status[:3])
 
     def take(self, found: Iterable[bytes], *, whole: bool) -> None:
         """Take the body in: all of it, or its first part where it has no length."""
@@ -135,7 +141,7 @@ class Gateway:
         found = self._app(self._environ(asked) | {PASSAGE: passage}, start)
         answer = started[0]
         answer.take(found, whole=whole or asked.head.method == b"HEAD")
-        answer.reply = passage.reply
+        answer.reply, answer.path = passage.reply, passage.path
         if asked.head.method == b"HEAD":
             answer.drop_body()
         return answer

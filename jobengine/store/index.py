@@ -30,12 +30,14 @@ class ReadyIndex:
         self._lanes: dict[int, _Lane] = {}
         self._mask = 0  # bit p is set while lane p may hold a job
         self._waiting: list[tuple[int, int, Job]] = []  # run_at is still to come
+        self._ahead: set[str] = set()  # the uids of those jobs
         self._ticks = count()
 
     def push(self, job: Job, now: int) -> None:
         """Note a job that has just become queued."""
         if job.run_at > now:
             heappush(self._waiting, (job.run_at, next(self._ticks), job))
+            self._ahead.add(job.uid)
             return
         lane = self._lanes.get(job.priority)
         if lane is None:
@@ -45,6 +47,8 @@ class ReadyIndex:
 
     def gone(self, job: Job) -> None:
         """Note that a queued job is no longer what it was."""
+        if self._ahead:
+            self._ahead.discard(job.uid)
         lane = self._lanes.get(job.priority)
         if lane is not None:
             lane.gone(self._jobs)
@@ -85,9 +89,15 @@ class ReadyIndex:
         while self._waiting and self._waiting[0][0] <= now:
             job = heappop(self._waiting)[2]
             if _is_current(self._jobs, job):
+                self._ahead.discard(job.uid)
                 self.push(job, now)
                 woken = True
         return woken
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs were not claimable at the last `wake`."""
+        return len(self._ahead)
 
 
 class _Lane:

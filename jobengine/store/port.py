@@ -31,12 +31,14 @@ from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar
 
 from jobengine.core.job import Job, State
+from jobengine.core.once import Answer
 from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
+from jobengine.core.schedules import Schedule
 from jobengine.errors import StoreFailed
 
 # A record is a small frozen Struct with a `name`, a `due_at`, the instant at which it
 # was `noted_at`, and its type as its kind.
-Record: TypeAlias = RemovedQueue | PausedQueue | MadeQueue
+Record: TypeAlias = RemovedQueue | PausedQueue | MadeQueue | Schedule | Answer
 R = TypeVar("R", bound=Record)
 
 # What a transaction did to one row: what was there, what is there now (None: nothing).
@@ -50,15 +52,29 @@ ROW_BYTES_MAX = 1024
 
 def record_bytes(record: Record) -> int:
     """What a record's row takes at most beyond ROW_BYTES_MAX."""
+    if isinstance(record, Answer):
+        told = sum(len(name) + len(text) + 6 for name, text in record.headers)
+        return told + len(record.body)
+    if isinstance(record, Schedule):
+        return _schedule_bytes(record)
     if isinstance(record, MadeQueue):
         # A name is 255 plain characters at most, and says how long it is.
         return sum(len(name) + 3 for name in (*record.read, *record.write))
     return 4 * len(record.reason) if isinstance(record, PausedQueue) else 0
 
 
+def _schedule_bytes(schedule: Schedule) -> int:
+    texts = (schedule.cron, schedule.zone, schedule.fingerprint or "")
+    backoff = schedule.terms.backoff
+    delays = () if backoff is None else backoff.delays_ms
+    return len(schedule.content) + 4 * sum(map(len, texts)) + 9 * len(delays) + 64
+
+
 # What a job takes in memory beside its payload and what row_bytes counts: measured by
 # `python -m bench restart`.
 JOB_BYTES = 640
+# The same of a record, beside what record_bytes counts.
+RECORD_BYTES = 800
 
 
 class Clock(Protocol):
@@ -128,6 +144,12 @@ class Transaction(Protocol):
         """
 
     def counts(self, queue: str) -> dict[State, int]: ...
+    def dead(self, queue: str) -> int:
+        """How many of the queue's jobs are dead letters."""
+
+    def scheduled(self, queue: str) -> int:
+        """How many of the queue's queued jobs have a run_at still to come."""
+
     def live(self, queue: str) -> int:
         """How many of the queue's jobs are queued or in progress."""
 
@@ -135,7 +157,7 @@ class Transaction(Protocol):
         """Of all payloads in the queue."""
 
     def memory_bytes(self) -> int:
-        """What all jobs take in memory, about."""
+        """What all jobs and records take in memory, about."""
 
     def queues(self) -> list[str]: ...
     def record(self, kind: type[R], name: str) -> R | None: ...
@@ -172,6 +194,9 @@ class Store(Protocol):
     def set_bell(self, bell: Callable[[str], None]) -> None:
         """Call *bell* with a queue that has got work. It must not wait either."""
 
+    def set_witness(self, witness: "Witness") -> None:
+        """Have *witness* see what every block changes, under the lock."""
+
     def listen(self, listener: "Listener") -> None:
         """Have *listener* told of every commit, once it is durable."""
 
@@ -184,6 +209,17 @@ class Store(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+class Witness(Protocol):
+    """Sees what becomes of jobs, in the block that does it."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether any job is: else there is nothing to see."""
+
+    def heed(self, changes: list[Change]) -> list[str]:
+        """See these; the lines to ring. It must not wait: the lock is held."""
 
 
 class Listener(Protocol):

@@ -1,9 +1,10 @@
 """All jobs and records in dicts, and the indexes over them. Knows no transaction."""
 
-from collections import Counter
+from collections import defaultdict
 from typing import TypeVar
 
 from jobengine.core.job import (
+    FAILED,
     INPROGRESS,
     QUEUED,
     Job,
@@ -13,8 +14,14 @@ from jobengine.core.job import (
     row_bytes,
 )
 from jobengine.core.lifecycle import due_at
+from jobengine.core.schedules import Schedule
 from jobengine.store.index import DueIndex, ReadyIndex
-from jobengine.store.port import ROW_BYTES_MAX, TRANSACTION_BYTES_MAX, Record
+from jobengine.store.port import (
+    ROW_BYTES_MAX,
+    TRANSACTION_BYTES_MAX,
+    Record,
+    record_bytes,
+)
 
 
 class Rows:
@@ -25,12 +32,14 @@ class Rows:
         # Those of them that may have jobs whose run_at is still to come.
         self.scheduled: dict[str, Shelf] = {}
         self.records: dict[tuple[type, str], Record] = {}
-        self.kinds: Counter[type] = Counter()  # of records
+        # The same by kind: of some there are a million, of others a few.
+        self.kinds: dict[type, dict[str, Record]] = defaultdict(dict)
         self.due: DueIndex[Job | Record] = DueIndex(self._is_current, _due_of)
         self.next_seq = 0
         self.counts = [0] * len(State)
         self.content_bytes = 0
         self.row_bytes = 0  # of names, keys, progress and past, in every job's row
+        self.record_bytes = 0  # of what records have beyond ROW_BYTES_MAX
 
     @property
     def jobs(self) -> int:
@@ -78,6 +87,8 @@ class Rows:
         shelf.jobs[new.uid] = new
         shelf.counts[state] += 1
         self.counts[state] += 1
+        if state is FAILED and new.reason is not None:
+            shelf.dead += 1
         due = due_at(new)
         earliest = due is not None and self.due.push(new, due)
         if state is not QUEUED:
@@ -98,7 +109,8 @@ class Rows:
         """The same for a record."""
         if old is not None:
             del self.records[type(old), old.name]
-            self.kinds[type(old)] -= 1
+            del self.kinds[type(old)][old.name]
+            self.record_bytes -= record_bytes(old)
             if old.due_at is not None:
                 self.due.gone(old.due_at)
         if new is None:
@@ -106,7 +118,8 @@ class Rows:
             self._clear_away(old.name)
             return False
         self.records[type(new), new.name] = new
-        self.kinds[type(new)] += 1
+        self.kinds[type(new)][new.name] = new
+        self.record_bytes += record_bytes(new)
         return new.due_at is not None and self.due.push(new, new.due_at)
 
     def next_due(self) -> int | None:
@@ -129,6 +142,8 @@ class Rows:
         state = old.state
         shelf.counts[state] -= 1
         self.counts[state] -= 1
+        if state is FAILED and old.reason is not None:
+            shelf.dead -= 1
         if old.keys is not None and state <= INPROGRESS:
             shelf.forget(old.keys, old.uid)
         if state is QUEUED:
@@ -147,11 +162,12 @@ class Rows:
 class Shelf:
     """One queue's jobs, and what finds the next of them."""
 
-    __slots__ = ("content_bytes", "counts", "groups", "jobs", "keyed", "ready")
+    __slots__ = ("content_bytes", "counts", "dead", "groups", "jobs", "keyed", "ready")
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.counts = [0] * len(State)
+        self.dead = 0  # letters: those that failed for good
         self.content_bytes = 0
         self.ready = ReadyIndex(self.jobs)
         # Of the jobs that are queued or in progress, uids.
@@ -182,7 +198,7 @@ class Shelf:
 
 
 # Rows that may be changed in one block whatever they are: each has at most a progress,
-# 10 errors and 2 keys, 112 KiB in all.
+# or a result, 10 errors and 2 keys, 112 KiB in all, and a schedule half as much twice.
 FEW_ROWS = 100
 
 E = TypeVar("E", Job, Job | Record)
@@ -194,16 +210,24 @@ def in_one_block(rows: list[E]) -> list[E]:
         return rows
     size = 0
     for at, row in enumerate(rows):
-        size += ROW_BYTES_MAX + (rare_bytes(row) if isinstance(row, Job) else 0)
+        size += ROW_BYTES_MAX + _changed_bytes(row)
         if size > TRANSACTION_BYTES_MAX * 3 // 4:
             return rows[:at]
     return rows
+
+
+def _changed_bytes(row: Job | Record) -> int:
+    if isinstance(row, Job):
+        return rare_bytes(row)
+    # A schedule that makes a job is written, and so is the job; an answer just goes.
+    return 2 * record_bytes(row) if isinstance(row, Schedule) else 0
 
 
 def rare_differs(old: Job, new: Job) -> bool:
     """Whether anything may differ that core.job.rare_bytes counts."""
     return (
         old.progress is not new.progress
+        or old.result is not new.result
         or old.past is not new.past
         or old.keys is not new.keys
         or old.terms is not new.terms

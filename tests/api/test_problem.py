@@ -133,7 +133,9 @@ def test_our_own_faults_tell_the_client_an_id_and_the_log_no_payload(
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
 def test_every_error_has_a_status(kind: type[errors.JobEngineError]) -> None:
-    error = kind(("field", "what")) if kind is errors.InvalidJob else kind("why")
+    error = (
+        kind(("field", "what")) if issubclass(kind, errors.InvalidJob) else kind("why")
+    )
 
     status = answer(error, statuses=STATUS, request_id="r").status_code
 

@@ -8,16 +8,8 @@ from msgspec.structs import replace
 from jobengine.core import lifecycle
 from jobengine.core.backoff import AT_ONCE
 from jobengine.core.events import Event, event_of, ran_ms, waited_ms
-from jobengine.core.job import (
-    Change,
-    Job,
-    Keys,
-    NewJob,
-    Past,
-    Renewal,
-    State,
-    Terms,
-)
+from jobengine.core.job import Change, Job, Keys, NewJob, Renewal, State, Terms
+from jobengine.core.past import Past
 from jobengine.core.queues import MadeQueue, PausedQueue, QueueRules, RemovedQueue
 
 RULES = QueueRules("q", lease_ms=1000, keep_ms=5000)
@@ -246,9 +238,23 @@ def test_a_writer_who_takes_a_held_job_has_updated_it() -> None:
     assert event_of(held(), entered(held(), State.INPROGRESS), 300) is Event.UPDATED
 
 
-@pytest.mark.parametrize(
-    "change", [Change(priority=9), Change(content=b"[]"), Change(expires_at=10**12)]
-)
+CHANGES = [
+    Change(priority=9),
+    Change(content=b"[]"),
+    Change(expires_at=10**12),
+    Change(run_at=10**12),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("made", [queued, held])
+def test_a_patch_is_an_update(made: Callable[[], Job], change: Change) -> None:
+    new = lifecycle.patch(made(), change, now=300)
+
+    assert event_of(made(), new, 300) is Event.UPDATED
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("made", [queued, held, lambda: COMPLETE])
 def test_a_change_that_is_no_move_is_an_update(
     made: Callable[[], Job], change: Change

@@ -11,18 +11,18 @@ from jobengine.core.job import (
     KEY_CHARS_MAX,
     OWN,
     PROGRESS_BYTES_MAX,
+    TRACE_CHARS_MAX,
     Change,
     Job,
     Keys,
     Lease,
     NewJob,
-    Past,
     Renewal,
-    Run,
     State,
     Terms,
     row_bytes,
 )
+from jobengine.core.past import Past, Run
 from jobengine.errors import InvalidJob
 
 
@@ -75,6 +75,19 @@ def test_a_time_of_validity_that_means_nothing_is_refused(valid_for_ms: int) -> 
     assert faults_of(error) == ["valid_for"]
 
 
+@pytest.mark.parametrize("run_at", [0, INSTANT_MAX])
+def test_a_run_may_be_put_off_to_any_instant_of_the_calendar(run_at: int) -> None:
+    assert Change(run_at=run_at).run_at == run_at
+
+
+@pytest.mark.parametrize("run_at", [-1, INSTANT_MAX + 1])
+def test_an_instant_to_run_at_that_means_nothing_is_refused(run_at: int) -> None:
+    with pytest.raises(InvalidJob, match="year 10000") as error:
+        Change(run_at=run_at)
+
+    assert faults_of(error) == ["run_at"]
+
+
 @pytest.mark.parametrize("expires_at", [1, INSTANT_MAX])
 def test_an_expiry_may_be_any_instant_of_the_calendar(expires_at: int) -> None:
     assert Change(expires_at=expires_at).expires_at == expires_at
@@ -108,6 +121,7 @@ def test_every_fault_is_told_at_once() -> None:
         (Change(state=State.COMPLETE, priority=1), False),
         (Change(state=State.COMPLETE, content=b"{}"), False),
         (Change(state=State.COMPLETE, expires_at=1), False),
+        (Change(state=State.COMPLETE, run_at=1), False),
     ],
 )
 def test_a_bare_state_is_told_from_every_other_change(
@@ -168,11 +182,18 @@ def test_a_job_begins_and_ends_within_the_calendar(field: str, instant: int) -> 
     assert faults_of(error) == [field]
 
 
-@pytest.mark.parametrize("field", ["unique_key", "fingerprint"])
-def test_a_key_is_any_text_that_is_not_too_long(field: str) -> None:
-    for good in (None, "x", "\N{HONEYBEE}" * KEY_CHARS_MAX):
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [
+        ("unique_key", KEY_CHARS_MAX),
+        ("fingerprint", KEY_CHARS_MAX),
+        ("trace", TRACE_CHARS_MAX),
+    ],
+)
+def test_a_key_is_any_text_that_is_not_too_long(field: str, most: int) -> None:
+    for good in (None, "x", "\N{HONEYBEE}" * most):
         assert getattr(NewJob(b"{}", **{field: good}), field) == good  # type: ignore[arg-type]
-    for wrong in ("", "x" * (KEY_CHARS_MAX + 1), "half a pair: \ud83d"):
+    for wrong in ("", "x" * (most + 1), "half a pair: \ud83d"):
         with pytest.raises(InvalidJob) as error:
             NewJob(b"{}", **{field: wrong})  # type: ignore[arg-type]
         assert faults_of(error) == [field]
@@ -232,7 +253,9 @@ def test_a_row_takes_what_is_in_it_in_bytes_not_in_letters() -> None:
 
     for rare, size in [
         (replace(PLAIN, keys=Keys("abc", "\xe9")), 3 + 2),
+        (replace(PLAIN, keys=Keys("abc", None, "trace")), 3 + 5),
         (replace(PLAIN, progress=b"12345"), 5),
+        (replace(PLAIN, result=b"1234"), 4),
         (replace(PLAIN, past=Past()), 0),
         (replace(PLAIN, terms=Terms(backoff=Backoff())), 0),
         (replace(PLAIN, terms=Terms(backoff=Backoff("list", delays_ms=(1, 2)))), 18),

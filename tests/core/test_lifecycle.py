@@ -1,6 +1,7 @@
 """What verbs and time make of a job."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import asdict, replace
@@ -10,17 +11,17 @@ from jobengine.core.backoff import AT_ONCE
 from jobengine.core.job import (
     FINISHED,
     INSTANT_MAX,
+    PROGRESS_BYTES_MAX,
     Change,
     Job,
     Lease,
     NewJob,
-    Past,
     Renewal,
-    Run,
     State,
     Terms,
 )
 from jobengine.core.lifecycle import BECOMES, SETTLE, Verb, due_at, tick
+from jobengine.core.past import Past, Run
 from jobengine.core.queues import QueueRules
 from jobengine.errors import InvalidJob, WrongState
 
@@ -119,6 +120,7 @@ ACTS: dict[Verb, Callable[[Job], Job]] = {
         job, Renewal(), now=300, rules=RULES
     ),
     Verb.OVERWRITE: lambda job: lifecycle.overwrite(job, NewJob(b"[]"), now=300),
+    Verb.PATCH: lambda job: lifecycle.patch(job, Change(priority=9), now=300),
     Verb.CANCEL: lambda job: lifecycle.cancel(job, now=300, rules=RULES),
     Verb.RETRY: lambda job: lifecycle.retry(job, now=300, rules=RULES),
 }
@@ -171,6 +173,35 @@ def test_a_complete_job_is_kept_from_now_on_and_held_by_nobody() -> None:
     }
 
 
+def test_what_came_of_the_work_is_kept_with_the_job_in_place_of_its_progress() -> None:
+    job = replace(claimed(), progress=b"7")
+
+    after = lifecycle.complete(job, now=300, rules=RULES, result=b"null")
+
+    assert (after.result, after.progress) == (b"null", None)
+    # Where nothing came of it, its progress stays.
+    after = lifecycle.complete(job, now=300, rules=RULES)
+    assert (after.result, after.progress) == (None, b"7")
+
+
+def test_a_result_is_no_longer_than_a_row_can_be() -> None:
+    most = b"x" * PROGRESS_BYTES_MAX
+
+    after = lifecycle.complete(claimed(), now=300, rules=RULES, result=most)
+    assert after.result == most
+    with pytest.raises(InvalidJob, match="result: must be JSON of at most 65536"):
+        lifecycle.complete(claimed(), now=300, rules=RULES, result=most + b"x")
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_result_is_gone_once_the_job_is_opened_again(state: State) -> None:
+    done = lifecycle.complete(claimed(), now=300, rules=RULES, result=b"7")
+
+    after = updated(done, Change(state=state))
+
+    assert after.result == (b"7" if state in FINISHED else None)
+
+
 def test_a_job_with_a_keep_of_its_own_is_kept_for_that() -> None:
     job = claimed(Terms(keep_ms=0))
 
@@ -214,6 +245,34 @@ def test_a_released_job_is_as_if_it_had_never_been_claimed() -> None:
     after = lifecycle.release(claimed(), now=300, rules=RULES)
 
     assert changes(queued(), after) == {"updated_at": 300}
+
+
+# --- patched ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("job", [queued(valid_for_ms=50), claimed(valid_for_ms=50)])
+@pytest.mark.parametrize(
+    "becomes",
+    [
+        {"priority": 9},
+        {"content": b"[]"},
+        {"expires_at": 77},
+        {"run_at": 88},
+        {"priority": 9, "content": b"", "expires_at": 77, "run_at": 0},
+    ],
+)
+def test_a_patch_changes_what_it_names_and_no_state_and_no_lease(
+    job: Job, becomes: dict[str, Any]
+) -> None:
+    after = lifecycle.patch(job, Change(**becomes), now=300)
+
+    assert changes(job, after) == {**becomes, "updated_at": 300}
+
+
+def test_an_instant_to_run_at_is_part_of_a_writers_change_too() -> None:
+    after = updated(queued(), Change(run_at=88))
+
+    assert changes(queued(), after) == {"run_at": 88, "updated_at": 300}
 
 
 # --- overridden by a writer -------------------------------------------------------
@@ -407,3 +466,23 @@ def test_a_reload_moves_no_lease_and_no_keep_that_has_begun() -> None:
 
     assert tick(claimed(), now=1199, rules=later) == claimed()
     assert tick(done, now=5199, rules=later) == done
+
+
+def test_no_lease_and_no_keep_ends_later_than_anybody_can_say() -> None:
+    endless = Terms(
+        max_attempts=1,
+        lease_ms=INSTANT_MAX,
+        keep_ms=INSTANT_MAX,
+        dead_keep_ms=INSTANT_MAX,
+    )
+
+    held = claimed(endless)
+    beaten = lifecycle.beat(held, now=300, rules=RULES)
+    done = lifecycle.complete(held, now=300, rules=RULES)
+    failed = lifecycle.fail(held, now=300, rules=RULES)
+
+    assert held.lease is not None
+    assert held.lease.until == INSTANT_MAX
+    assert beaten.lease is not None
+    assert beaten.lease.until == INSTANT_MAX
+    assert done.keep_until == failed.keep_until == INSTANT_MAX

@@ -9,23 +9,15 @@ from jobengine.core.job import (
     INSTANT_MAX,
     OWN,
     PROGRESS_BYTES_MAX,
-    RUNS_KEPT,
     Job,
     Keys,
     NewJob,
-    Past,
     Renewal,
-    Run,
     State,
     Terms,
 )
-from jobengine.core.lifecycle import (
-    ERROR_CHARS_MAX,
-    FAILURES,
-    RESCHEDULES_MAX,
-    due_at,
-    tick,
-)
+from jobengine.core.lifecycle import FAILURES, RESCHEDULES_MAX, due_at, tick
+from jobengine.core.past import ERROR_CHARS_MAX, RUNS_KEPT, Past, Run
 from jobengine.core.queues import QueueRules
 from jobengine.errors import InvalidJob
 

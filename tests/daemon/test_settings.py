@@ -81,7 +81,7 @@ def test_every_key_but_the_lists_of_a_queue_has_a_default(place: Place) -> None:
         "hosts": [],
         "limits": LIMITS,
         "relay": {"next_shape": "array"},
-        "dialects": {"v1": True, "v1_keys": True, "relay": True},
+        "dialects": {"v1": True, "v2": True, "v1_keys": True, "relay": True},
     }
 
 

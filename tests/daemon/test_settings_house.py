@@ -41,7 +41,7 @@ def test_every_dialect_is_spoken_and_relay_has_no_service_of_its_own(
 ) -> None:
     settings = place.load(BASE)
 
-    assert settings.dialects == {"v1", "v1_keys", "relay"}
+    assert settings.dialects == {"v1", "v2", "v1_keys", "relay"}
     assert settings.relay == RelaySettings(service=None, next_shape="array")
 
 
@@ -156,9 +156,10 @@ def test_mistakes_in_relay_are_named(place: Place, said: str, mistake: str) -> N
 def test_a_dialect_can_be_switched_off(place: Place) -> None:
     settings = place.load("dialects: {v1_keys: false, relay: true}")
 
-    assert settings.dialects == {"v1", "relay"}
+    assert settings.dialects == {"v1", "v2", "relay"}
     assert settings.effective["dialects"] == {
         "v1": True,
+        "v2": True,
         "v1_keys": False,
         "relay": True,
     }

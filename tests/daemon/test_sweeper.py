@@ -3,15 +3,17 @@
 import threading
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from jobengine.core.access import Caller
 from jobengine.core.job import NewJob, State, Terms
 from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.core.schedules import NewSchedule, begun
 from jobengine.daemon.sweeper import BATCH, REST_S, SLEEP_S, Sweeper
 from jobengine.errors import StoreFailed, StoreFull
 from jobengine.testing import SimClock, memory_house
-from jobengine.upkeep import Swept, Upkeep
+from jobengine.upkeep import FIRINGS_MAX, Swept, Upkeep
 
 SHOP, MAILER = Caller("shop"), Caller("mailer")
 RULES = Rulebook(
@@ -122,6 +124,40 @@ def test_a_large_number_goes_in_batches(site: Site) -> None:
 
     assert left == 1
     assert site.states() == []
+
+
+def test_schedules_fire_without_a_rest_and_the_log_counts_their_jobs(
+    site: Site,
+) -> None:
+    new = NewSchedule("s", "0 * * * *", b"{}")
+    with site.house.store.transaction() as tx:
+        for number in range(FIRINGS_MAX + 1):
+            named = replace(new, title=f"s{number}")
+            tx.put_record(begun(named, queue="mail", now=tx.now))
+    site.clock.advance(minutes=60)
+
+    with capture_logs() as lines:
+        rests = [site.sweeper.sweep() for _ in range(3)]
+
+    assert rests == [0, REST_S, REST_S]
+    assert [(line["event"], line["count"]) for line in lines] == [
+        ("jobs made", FIRINGS_MAX),
+        ("jobs made", 1),
+    ]
+
+
+def test_what_a_schedule_could_not_make_is_in_the_log(site: Site) -> None:
+    with site.house.store.transaction() as tx:
+        new = NewSchedule("s", "0 * * * *", b"{}")
+        tx.put_record(begun(new, queue="mail", now=tx.now))
+    site.clock.advance(minutes=90)
+
+    with capture_logs() as lines:
+        site.sweeper.sweep()
+
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("jobs not made", "schedule")
+    ]
 
 
 def test_a_new_job_that_is_due_soon_rings_the_thread_awake() -> None:

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from jobengine.admin import Act, Progress
 from jobengine.build import House
 from jobengine.core.access import Caller
 from jobengine.core.backoff import AT_ONCE
 from jobengine.core.events import Changes, Event, event_of
 from jobengine.core.job import Job, NewJob, Renewal, Terms
 from jobengine.core.queues import QueueRules, Rulebook
+from jobengine.core.where import EVERY, Where
 from jobengine.errors import JobEngineError
 from jobengine.testing import SimClock, SimDisk, memory_house, sim_house
 
@@ -92,6 +94,26 @@ class Desk:
 
     def row(self, job: Job) -> Job | None:
         return self.rows(job.queue).get(job.uid)
+
+    def bulk(
+        self,
+        act: Act,
+        where: Where = EVERY,
+        caller: Caller = MANAGER,
+        *,
+        queue: str = "q",
+        **how: Any,
+    ) -> Progress:
+        """Do the same to many jobs; what was told last."""
+        *_, last = self.admin.bulk(caller, queue, act, where, **how)
+        return last
+
+    def found(
+        self, where: Where = EVERY, caller: Caller = BROWSER, queue: str = "q"
+    ) -> list[Job]:
+        """The jobs that are meant."""
+        parts = self.engine.matching(caller, queue, where)
+        return [job for part in parts for job in part]
 
     def sweep(self) -> dict[tuple[str, str], int]:
         return dict(self.house.upkeep.sweep())

@@ -14,9 +14,12 @@ from asking import (
     Desk,
     refusal,
 )
+from msgspec.structs import replace
 
+from jobengine.admin import PART, Act, Progress
 from jobengine.core.access import Caller
 from jobengine.core.job import PROGRESS_BYTES_MAX, Change, Job, NewJob, State, Terms
+from jobengine.core.where import DEAD, Where
 from jobengine.errors import Forbidden, JobNotFound, QueueNotFound, WrongState
 
 LETTER = Terms(max_attempts=1, dead_keep_ms=3_600_000)
@@ -29,7 +32,21 @@ def dead(desk: Desk, reason: str = "attempts", **fields: object) -> Job:
 
 
 def letters(desk: Desk, caller: Caller = BROWSER) -> list[Job]:
-    return [job for part in desk.admin.dead(caller, "q") for job in part]
+    return desk.found(DEAD, caller)
+
+
+def replay(desk: Desk, *uids: str, caller: Caller = MANAGER) -> int:
+    """How many dead letters, all or these, start anew."""
+    return desk.bulk(Act.RETRY, those(uids), caller).changed
+
+
+def purge(desk: Desk, *uids: str, caller: Caller = MANAGER) -> int:
+    """How many dead letters, all or these, are gone."""
+    return desk.bulk(Act.DELETE, those(uids), caller).changed
+
+
+def those(uids: tuple[str, ...]) -> Where:
+    return replace(DEAD, uids=frozenset(uids)) if uids else DEAD
 
 
 # --- which ------------------------------------------------------------------------
@@ -65,9 +82,8 @@ def test_a_dead_letter_that_has_been_kept_long_enough_is_none(desk: Desk) -> Non
     desk.clock.advance(minutes=60)
 
     assert letters(desk) == []
-    assert list(desk.admin.replay(MANAGER, "q")) == []
-    assert sum(desk.admin.replay(MANAGER, "q", [job.uid])) == 0
-    assert sum(desk.admin.purge(MANAGER, "q", [job.uid])) == 0
+    assert replay(desk) == replay(desk, job.uid) == 0
+    assert purge(desk, job.uid) == 0
 
 
 def test_dead_letters_come_in_bounded_parts(desk: Desk) -> None:
@@ -76,7 +92,7 @@ def test_dead_letters_come_in_bounded_parts(desk: Desk) -> None:
         for job in jobs:
             desk.engine.fail(ME, "q", job.uid)
 
-    parts = list(desk.admin.dead(BROWSER, "q"))
+    parts = list(desk.engine.matching(BROWSER, "q", DEAD))
 
     assert max(map(len, parts)) <= 500
     assert sum(map(len, parts)) == 1200
@@ -110,8 +126,8 @@ def test_who_browses_sees_and_who_manages_acts(
     job = dead(desk)
 
     assert refusal(lambda: letters(desk, caller)) is look
-    assert refusal(lambda: list(desk.admin.replay(caller, "q", []))) is act
-    assert refusal(lambda: list(desk.admin.purge(caller, "q", []))) is act
+    assert refusal(replay, desk, "none", caller=caller) is act
+    assert refusal(purge, desk, "none", caller=caller) is act
     assert desk.rows() == {job.uid: job}
 
 
@@ -134,7 +150,7 @@ def test_all_dead_letters_start_anew_and_their_past_is_remembered(desk: Desk) ->
     waiting = desk.put()
     desk.clock.advance(seconds=1)
 
-    assert sum(desk.admin.replay(MANAGER, "q")) == 3
+    assert replay(desk) == 3
 
     rows = desk.rows()
     for job in jobs:
@@ -148,9 +164,8 @@ def test_all_dead_letters_start_anew_and_their_past_is_remembered(desk: Desk) ->
 
 def test_only_those_that_are_named_start_anew(desk: Desk) -> None:
     first, second, queued = dead(desk), dead(desk), desk.put()
-    named = [first.uid, queued.uid, "no such", first.uid]
 
-    assert sum(desk.admin.replay(MANAGER, "q", named)) == 1
+    assert replay(desk, first.uid, queued.uid, "no such") == 1
 
     assert letters(desk) == [second]
     assert desk.row(queued) == queued
@@ -162,7 +177,7 @@ def test_one_whose_key_is_taken_stays_where_it_is(desk: Desk) -> None:
     free = dead(desk, unique_key="free")
 
     # Of two with one key the first gets it.
-    assert sum(desk.admin.replay(MANAGER, "q")) == 2
+    assert replay(desk) == 2
 
     assert letters(desk) == [second]
     assert {job.uid for job in desk.engine.claim(ME, "q", 9)} == {first.uid, free.uid}
@@ -172,7 +187,7 @@ def test_one_that_would_have_expired_has_its_time_again(desk: Desk) -> None:
     job = dead(desk, valid_for_ms=1000)
     desk.clock.advance(seconds=30)
 
-    sum(desk.admin.replay(MANAGER, "q"))
+    replay(desk)
 
     row = desk.row(job)
     assert row is not None
@@ -184,7 +199,7 @@ def test_a_replay_rings_for_those_who_wait(desk: Desk) -> None:
     dead(desk)
     desk.rung.clear()
 
-    sum(desk.admin.replay(MANAGER, "q"))
+    replay(desk)
 
     assert desk.rung == ["q"]
 
@@ -194,9 +209,10 @@ def test_many_large_dead_letters_are_replayed_in_parts(desk: Desk) -> None:
     for _ in range(300):
         dead(desk, progress=bytes(PROGRESS_BYTES_MAX))
 
-    parts = list(desk.admin.replay(MANAGER, "q"))
+    *parts, last = desk.admin.bulk(MANAGER, "q", Act.RETRY, DEAD)
 
-    assert (sum(parts), max(parts)) == (300, 100)
+    assert [part.done for part in parts] == [0, *range(PART, 301, PART)]
+    assert last == Progress(300, 300, 300)
 
 
 def test_a_writer_retries_one_job(desk: Desk) -> None:
@@ -217,27 +233,27 @@ def test_purged_dead_letters_are_gone_and_nothing_else(desk: Desk) -> None:
         dead(desk)
     waiting = desk.put()
 
-    assert sum(desk.admin.purge(MANAGER, "q")) == 3
+    assert purge(desk) == 3
 
     assert desk.rows() == {waiting.uid: waiting}
 
 
 def test_only_those_that_are_named_are_purged(desk: Desk) -> None:
     first, second, queued = dead(desk), dead(desk), desk.put()
-    named = [first.uid, queued.uid, "no such", first.uid]
 
-    assert sum(desk.admin.purge(MANAGER, "q", named)) == 1
+    assert purge(desk, first.uid, queued.uid, "no such") == 1
 
     assert desk.rows() == {second.uid: second, queued.uid: queued}
 
 
 def test_what_was_replayed_meanwhile_is_not_purged(desk: Desk) -> None:
     job = dead(desk)
-    purge = desk.admin.purge(MANAGER, "q")
+    parts = desk.admin.bulk(MANAGER, "q", Act.DELETE, DEAD)
+    assert next(parts) == Progress(matched=1, done=0, changed=0)
 
-    sum(desk.admin.replay(MANAGER, "q"))
+    replay(desk)
 
-    assert sum(purge) == 0
+    assert list(parts)[-1] == Progress(matched=1, done=1, changed=0)
     assert desk.row(job) is not None
 
 

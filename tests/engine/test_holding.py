@@ -30,7 +30,8 @@ from jobengine.core.job import (
     State,
     Terms,
 )
-from jobengine.core.lifecycle import ERROR_CHARS_MAX, RESCHEDULES_MAX
+from jobengine.core.lifecycle import RESCHEDULES_MAX
+from jobengine.core.past import ERROR_CHARS_MAX
 from jobengine.engine import LiveKey
 from jobengine.errors import (
     Forbidden,

@@ -25,6 +25,7 @@ from jobengine.errors import (
     InvalidQueue,
     JobEngineError,
     JobTooLarge,
+    QueueConfigured,
     QueueExists,
     QueueFull,
     QueueNotFound,
@@ -226,7 +227,7 @@ def test_the_configuration_wins_over_a_queue_of_the_same_name(desk: Desk) -> Non
 
     assert len(desk.engine.claim(READER, "new")) == 1
     assert refusal(desk.engine.enqueue, MAKER, "new", JOB) is QueueNotFound
-    assert refusal(desk.admin.delete_queue, ADMIN, "new") is Forbidden
+    assert refusal(desk.admin.delete_queue, ADMIN, "new") is QueueConfigured
 
 
 def test_no_more_queues_are_made_than_there_may_be(desk: Desk) -> None:
@@ -501,7 +502,7 @@ def test_not_everybody_who_uses_a_queue_deletes_it(desk: Desk) -> None:
 
 
 def test_a_queue_of_the_configuration_is_not_deleted(desk: Desk) -> None:
-    with pytest.raises(Forbidden, match="take it out there"):
+    with pytest.raises(QueueConfigured, match="take it out there"):
         desk.admin.delete_queue(ADMIN, "q")
 
     assert refusal(desk.admin.delete_queue, ADMIN, "nowhere") is QueueNotFound

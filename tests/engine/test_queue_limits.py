@@ -9,7 +9,7 @@ from asking import GONE, ME, ONCE, TWICE, WRITER, Desk, rulebook, token
 from msgspec.structs import replace
 
 from jobengine.core.job import Change, Job, NewJob, Renewal, State, Terms
-from jobengine.engine import CLAIM_BYTES, Conflict
+from jobengine.engine import CLAIM_BYTES, Conflict, Kept
 from jobengine.errors import JobTooLarge, MemoryFull, QueueFull
 
 # --- as many jobs -----------------------------------------------------------------
@@ -45,9 +45,9 @@ def test_a_full_queue_still_tells_of_a_duplicate_and_lets_jobs_be_changed() -> N
     job = desk.put(b"1234", unique_key="k")
     keyed = [("q", NewJob(b"4321", unique_key="k"))]
 
-    assert desk.engine.enqueue_batch(ME, keyed, conflict=Conflict.KEEP) == [None]
+    assert desk.engine.enqueue_batch(ME, keyed, conflict=Conflict.KEEP) == [Kept(job)]
     [after] = desk.engine.enqueue_batch(ME, keyed, conflict=Conflict.REPLACE)
-    assert after is not None
+    assert isinstance(after, Job)
     assert after.uid == job.uid
     change = Change(content=b"abc")
     assert desk.engine.update(ME, "q", job.uid, change).content == b"abc"

@@ -1,13 +1,14 @@
 """Of live jobs in a queue one at most has a key; and batches are all or nothing."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from asking import GONE, ME, ONCE, OTHER, QUEUE, READER, TWICE, Desk, rulebook, token
 from msgspec.structs import replace
 
 from jobengine.core.job import INSTANT_MAX, Change, Job, NewJob, State, Terms
-from jobengine.engine import Conflict, LiveKey
+from jobengine.engine import Conflict, Kept, LiveKey
 from jobengine.errors import (
     DuplicateJob,
     Forbidden,
@@ -24,7 +25,7 @@ from jobengine.testing import SimDisk
 KEYED = NewJob(b"[2]", 70, unique_key="k")
 
 
-def again(desk: Desk, conflict: Conflict) -> Job | None:
+def again(desk: Desk, conflict: Conflict) -> Job | Kept:
     [job] = desk.engine.enqueue_batch(ME, [("q", KEYED)], conflict=conflict)
     return job
 
@@ -46,7 +47,7 @@ def test_a_second_job_of_a_live_key_is_refused_and_changes_nothing(desk: Desk) -
 def test_what_is_there_is_kept_where_the_caller_wants_that(desk: Desk) -> None:
     first = desk.held(unique_key="k")
 
-    assert again(desk, Conflict.KEEP) is None
+    assert again(desk, Conflict.KEEP) == Kept(first)
 
     assert desk.rows() == {first.uid: first}
 
@@ -324,7 +325,7 @@ def test_jobs_of_one_key_in_a_batch_meet_as_if_sent_one_by_one(
 ) -> None:
     news = batch(b"1", b"2", b"3", key="k")
 
-    told: list[Job | None] | type[JobEngineError]
+    told: list[Any] | type[JobEngineError]
     try:
         told = desk.engine.enqueue_batch(ME, news, conflict=conflict)
     except DuplicateJob:
@@ -333,7 +334,7 @@ def test_jobs_of_one_key_in_a_batch_meet_as_if_sent_one_by_one(
     assert [job.content for job in desk.rows().values()] == left
     if conflict is Conflict.KEEP:
         assert isinstance(told, list)
-        assert told[1:] == [None, None]
+        assert told[1:] == [Kept(told[0])] * 2
     if conflict is Conflict.REPLACE:
         assert isinstance(told, list)
         assert len({job.uid for job in told if job}) == 1
@@ -346,7 +347,8 @@ def test_what_is_kept_is_left_out_of_a_batch_and_the_rest_is_queued(desk: Desk) 
 
     told = desk.engine.enqueue_batch(ME, news, conflict=Conflict.KEEP)
 
-    assert [job is None for job in told] == [False, True, False]
+    assert [isinstance(job, Kept) for job in told] == [False, True, False]
+    assert told[1] == Kept(there)
     assert desk.row(there) == there
     assert len(desk.rows()) == 3
 

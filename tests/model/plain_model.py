@@ -5,6 +5,7 @@ house; what time alone changes is worked out when asked (`after_time`), and take
 when the real house has done it, which it may do late but never early or otherwise.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import asdict, replace
@@ -17,12 +18,11 @@ from jobengine.core.job import (
     Keys,
     Lease,
     NewJob,
-    Past,
     Renewal,
-    Run,
     State,
     Terms,
 )
+from jobengine.core.past import Past, Run
 from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
 from jobengine.engine import Conflict
 from jobengine.errors import (
@@ -31,6 +31,7 @@ from jobengine.errors import (
     JobCancelled,
     JobEngineError,
     JobNotFound,
+    PreconditionFailed,
     QueueFull,
     QueueNotFound,
     StaleLease,
@@ -49,6 +50,16 @@ NEVER_HELD: Row = {
     "finished_at": None,
     "keep_until": None,
     "reason": None,
+    "result": None,
+}
+
+# Whether a row is one of those that are meant.
+Meant = Callable[[Row], bool]
+# The states from which it can be done.
+DONE_TO = {
+    "retry": (FAILED, CANCELLED),
+    "cancel": (QUEUED, INPROGRESS),
+    "delete": tuple(State),
 }
 
 
@@ -182,21 +193,40 @@ class PlainModel:
         refusal, seen = self._written(caller, row)
         return refusal or self._again(seen)
 
-    def dead(self, row: Row) -> Row | None:
-        """The row, if it is a dead letter by now."""
-        seen = self.ticked(self.rows.get(row["uid"]))
-        failed = seen is not None and seen["state"] is FAILED
-        return seen if seen and failed and seen["reason"] is not None else None
+    def patch(self, caller: str, row: Row, change: Change, when: bool) -> Refusal:
+        refusal, seen = self._written(caller, row)
+        if refusal is None and not when:
+            return PreconditionFailed
+        if refusal is None and not is_live(seen):
+            return WrongState
+        if refusal is None:
+            self._keep(seen, **fields_of(change))
+        return refusal
 
-    def replay(self, row: Row) -> int:
-        seen = self.dead(row)
-        return int(seen is not None and self._again(seen) is None)
+    def meant(self, act: str, where: Meant, uids: list[str]) -> list[str]:
+        """Those of the jobs to which it can be done and that are meant."""
+        return [uid for uid in uids if self._is_meant(act, where, uid)]
 
-    def purge(self, row: Row) -> int:
-        seen = self.dead(row)
-        if seen is not None:
-            del self.rows[row["uid"]]
-        return int(seen is not None)
+    def done(self, act: str, where: Meant, uids: list[str]) -> int:
+        """Do it to these, one after the other; to how many."""
+        count = 0
+        for uid in uids:
+            if not self._is_meant(act, where, uid):
+                continue
+            seen = self.ticked(self.rows[uid])
+            assert seen is not None
+            if act == "delete":
+                del self.rows[uid]
+            elif act == "cancel":
+                self._keep(seen, **self._finished(seen, CANCELLED))
+            elif self._again(seen) is not None:
+                continue
+            count += 1
+        return count
+
+    def _is_meant(self, act: str, where: Meant, uid: str) -> bool:
+        seen = self.ticked(self.rows.get(uid))
+        return seen is not None and seen["state"] in DONE_TO[act] and where(seen)
 
     def reconfigure(self, rules: Rulebook) -> None:
         self.rules = rules
@@ -355,7 +385,7 @@ class PlainModel:
         return None
 
     def _new(self, queue: str, new: NewJob) -> Row:
-        keys = Keys(new.unique_key, new.fingerprint)
+        keys = Keys(new.unique_key, new.fingerprint, new.trace)
         return {
             "uid": "",
             "queue": queue,
@@ -388,7 +418,7 @@ class PlainModel:
             **self._from(new),
             "attempt": 0,
             "terms": replace(new.terms, durable=durable),
-            "keys": Keys(new.unique_key, new.fingerprint),
+            "keys": Keys(new.unique_key, new.fingerprint, new.trace),
         }
 
     def _held(self, caller: str, row: Row, lease: str | None) -> tuple[Refusal, Row]:
@@ -428,8 +458,9 @@ class PlainModel:
             told = {"progress": None}  # type: ignore[dict-item]
         self._keep(row, **self._renewed(row), **told)
 
-    def _complete(self, row: Row) -> None:
-        self._keep(row, **self._finished(row, COMPLETE))
+    def _complete(self, row: Row, result: bytes | None = None) -> None:
+        came = {} if result is None else {"result": result, "progress": None}
+        self._keep(row, **{**self._finished(row, COMPLETE), **came})
 
     def _release(self, row: Row) -> None:
         self._keep(row, **NEVER_HELD, state=QUEUED, attempt=row["attempt"] - 1)
@@ -520,7 +551,7 @@ class PlainModel:
         return self._live_of_key(others, row["queue"], key) is not None
 
     def _override(self, row: Row, change: Change, caller: str, token: str) -> Refusal:
-        fields = {k: v for k, v in asdict(change).items() if v is not None}
+        fields = fields_of(change)
         past = row["past"]
         if change.state is not None and past is not None:
             row = {**row, "past": replace(past, lost=0, rescheduled=0)}
@@ -559,10 +590,15 @@ class PlainModel:
     def _finished(self, row: Row, state: State) -> Row:
         return {
             **NEVER_HELD,
+            "result": row["result"],
             "state": state,
             "finished_at": self.now,
             "keep_until": self._keep_until(row, state),
         }
+
+
+def fields_of(change: Change) -> Row:
+    return {k: v for k, v in asdict(change).items() if v is not None}
 
 
 def is_live(row: Row) -> bool:

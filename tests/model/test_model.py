@@ -16,8 +16,9 @@ from hypothesis.stateful import (
     rule,
 )
 from msgspec.structs import asdict, replace
-from plain_model import PlainModel, Refusal, Row, due_at, is_live
+from plain_model import Meant, PlainModel, Refusal, Row, due_at, is_live
 
+from jobengine.admin import Act, Progress
 from jobengine.core.access import Caller
 from jobengine.core.backoff import AT_ONCE, Backoff
 from jobengine.core.job import (
@@ -31,8 +32,9 @@ from jobengine.core.job import (
     Terms,
 )
 from jobengine.core.queues import PausedQueue, QueueRules, RemovedQueue, Rulebook
-from jobengine.engine import Conflict, LiveKey
-from jobengine.errors import JobEngineError
+from jobengine.core.where import DEAD, EVERY, Where
+from jobengine.engine import Conflict, Kept, LiveKey
+from jobengine.errors import CountDiffers, JobEngineError
 from jobengine.testing import SimClock, SimDisk, sim_house
 
 ALL = 1000
@@ -67,12 +69,17 @@ new_jobs = st.builds(
     unique_key=st.sampled_from([None, None, "k", "l"]),
     fingerprint=st.sampled_from([None, "f"]),
     progress=st.sampled_from([None, b"[0]"]),
+    trace=st.sampled_from([None, "t"]),
 )
 conflicts = st.sampled_from(Conflict)
 batches = st.lists(st.tuples(queues, new_jobs), max_size=3)
 reports = st.one_of(
     st.tuples(st.just("beat"), st.fixed_dictionaries({"progress": progresses})),
-    st.tuples(st.sampled_from(["complete", "release"]), st.just({})),
+    st.tuples(
+        st.just("complete"),
+        st.fixed_dictionaries({"result": st.sampled_from([None, b"null", b"[7]"])}),
+    ),
+    st.tuples(st.just("release"), st.just({})),
     st.tuples(
         st.just("fail"),
         st.fixed_dictionaries(
@@ -102,8 +109,23 @@ changes = st.fixed_dictionaries(
         "priority": priorities,
         "content": contents,
         "expires_in": st.sampled_from([-1, 0, 1, 1000, 5000]),
+        "run_in": st.sampled_from([-1, 0, 1, 1000, 5000]),
     },
 )
+# Which jobs are meant, in the words of the engine and as one would say it.
+MEANT: list[tuple[Where, Meant]] = [
+    (EVERY, lambda _: True),
+    (DEAD, lambda row: row["state"] is State.FAILED and row["reason"] is not None),
+    (
+        Where(states=frozenset({State.QUEUED, State.CANCELLED})),
+        lambda row: row["state"] in (State.QUEUED, State.CANCELLED),
+    ),
+    (
+        Where(fingerprint="f"),
+        lambda row: row["keys"] is not None and row["keys"].fingerprint == "f",
+    ),
+    (Where(attempts_min=1), lambda row: row["attempt"] >= 1),
+]
 
 
 @st.composite
@@ -182,11 +204,24 @@ class Machine(RuleBasedStateMachine):
 
     @rule(caller=callers, job=jobs, fields=changes, lease=st.integers(-2, ALL))
     def update(self, caller: str, job: Row, fields: dict[str, Any], lease: int) -> None:
-        if "expires_in" in fields:
-            at = self.model.now + fields["expires_in"]
-            fields = {k: v for k, v in fields.items() if k != "expires_in"}
-            fields["expires_at"] = at
-        self.change(caller, job, Change(**fields), self.pick_token(job, lease))
+        self.change(caller, job, self.dated(fields), self.pick_token(job, lease))
+
+    @rule(
+        caller=callers,
+        job=jobs,
+        fields=changes,
+        when=st.sampled_from([True] * 4 + [False]),
+    )
+    def patch(self, caller: str, job: Row, fields: dict[str, Any], when: bool) -> None:
+        change = self.dated({k: v for k, v in fields.items() if k != "state"})
+
+        refusal, _ = told(
+            lambda: self.house.engine.patch(
+                Caller(caller), job["queue"], job["uid"], change, when=lambda _: when
+            )
+        )
+
+        assert refusal is self.model.patch(caller, job, change, when)
 
     @precondition(lambda self: self.held())
     @rule(
@@ -210,6 +245,13 @@ class Machine(RuleBasedStateMachine):
         job = held[at % len(held)]
         shown = job["lease"].token if fenced else None
         self.say(job["lease"].holder, job, what, shown)
+
+    @rule(queue=queues, what=reports)
+    def work(self, queue: str, what: tuple[str, dict[str, Any]]) -> None:
+        """A worker takes a job, if there is one, and says at once how it went."""
+        self.claim("both", queue, 1)
+        for job in self.held()[-1:]:
+            self.say(job["lease"].holder, job, what, job["lease"].token)
 
     @rule(caller=callers, job=jobs, what=reports, lease=st.integers(-2, ALL))
     def report_anything(
@@ -278,16 +320,46 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         caller=st.sampled_from(["boss", "boss", "both"]),
-        job=jobs,
-        verb=st.sampled_from(["replay", "purge"]),
+        queue=queues,
+        act=st.sampled_from(Act),
+        meant=st.sampled_from(MEANT),
+        off_by=st.sampled_from([None, None, 0, 1]),
+        dry_run=st.sampled_from([False, False, True]),
+        limit=st.sampled_from([None, None, 1]),
     )
-    def see_to_a_dead_letter(self, caller: str, job: Row, verb: str) -> None:
-        act = getattr(self.house.admin, verb)
-        refusal, parts = told(lambda: act(Caller(caller), job["queue"], [job["uid"]]))
+    def bulk(
+        self,
+        caller: str,
+        queue: str,
+        act: Act,
+        meant: tuple[Where, Meant],
+        off_by: int | None,
+        dry_run: bool,
+        limit: int | None,
+    ) -> None:
+        """The order in which it is done is the house's own."""
+        where, says = meant
+        with self.house.store.transaction() as tx:
+            uids = [job.uid for job in tx.jobs(queue)]
+        expected = self.model.meant(act.value, says, uids)
 
-        assert refusal is self.model.door(caller, job["queue"], "manage")
+        refusal, parts = told(
+            lambda: list(
+                self.house.admin.bulk(
+                    *(Caller(caller), queue, act, where),
+                    dry_run=dry_run,
+                    expected=None if off_by is None else len(expected) + off_by,
+                    limit=limit,
+                )
+            )
+        )
+
+        differs = CountDiffers if off_by else None
+        assert refusal is (self.model.door(caller, queue, "manage") or differs)
         if refusal is None:
-            assert sum(parts) == getattr(self.model, verb)(job)
+            todo = [] if dry_run else expected[:limit]
+            changed = self.model.done(act.value, says, todo)
+            assert parts[-1] == Progress(len(expected), len(todo), changed)
 
     @rule(caller=st.sampled_from(["boss", "boss", "both"]), queue=queues)
     def pause(self, caller: str, queue: str) -> None:
@@ -458,14 +530,29 @@ class Machine(RuleBasedStateMachine):
         )
 
         assert refusal is expected
-        return self.taken_in(rows, [job])
+        return self.taken_in(rows, job and [job])
 
-    def taken_in(self, rows: list[Row | None], made: list[Job | None]) -> list[Row]:
-        assert [row is None for row in rows] == [job is None for job in made or []] or (
+    def taken_in(
+        self, rows: list[Row | None], told: list[Job | Kept] | None
+    ) -> list[Row]:
+        made = [job if isinstance(job, Job) else None for job in told or []]
+        assert [row is None for row in rows] == [job is None for job in made] or (
             rows == []
         )
-        self.model.born(rows, made or [])
-        return [self.model.rows[job.uid] for job in made or [] if job is not None]
+        self.model.born(rows, made)
+        return [self.model.rows[job.uid] for job in made if job is not None]
+
+    def dated(self, fields: dict[str, Any]) -> Change:
+        """The change, with instants for times from now."""
+        instants = {"expires_in": "expires_at", "run_in": "run_at"}
+        return Change(
+            **{
+                instants.get(name, name): self.model.now + value
+                if name in instants
+                else value
+                for name, value in fields.items()
+            }
+        )
 
     def say(
         self, caller: str, job: Row, what: tuple[str, dict[str, Any]], lease: str | None

@@ -7,7 +7,8 @@ from drafts import job
 from laws import Place, failing, held, keep, kept, now_and_again
 from msgspec.structs import replace
 
-from jobengine.core.job import Job, Keys, Past, Run, State, Terms
+from jobengine.core.job import Job, Keys, State, Terms
+from jobengine.core.past import Past, Run
 from jobengine.errors import DuplicateJob, TransactionTooLarge
 from jobengine.store.port import Store
 

@@ -16,7 +16,9 @@ from drafts import job
 from msgspec.structs import asdict, replace
 
 from jobengine.core.backoff import Backoff
-from jobengine.core.job import Job, Keys, Lease, Past, Run, State, Terms
+from jobengine.core.job import Job, Keys, Lease, State, Terms
+from jobengine.core.once import Answer
+from jobengine.core.past import Past, Run
 from jobengine.core.queues import (
     MadeQueue,
     PausedQueue,
@@ -24,6 +26,7 @@ from jobengine.core.queues import (
     RemovedQueue,
     Rulebook,
 )
+from jobengine.core.schedules import Schedule
 from jobengine.errors import DuplicateJob, TransactionTooLarge
 from jobengine.store.port import Record, Store, Transaction
 from jobengine.testing import SimClock
@@ -113,9 +116,10 @@ FULL = job(
     finished_at=10,
     keep_until=1 << 50,
     reason="lease_lost",
-    keys=Keys("unique \N{HONEYBEE}", "fingerprint"),
+    keys=Keys("unique \N{HONEYBEE}", "fingerprint", "00-trace-span-01"),
     progress=b'{"at": 1} ',
     past=Past(2, 3, (Run(1, 2, 3, "attempts", "told"), Run(4, 5, 6, "lease_lost"))),
+    result=b' [1.50, "\xc3\xa9"]',
 )
 
 
@@ -441,6 +445,67 @@ class Laws:
             tx.drop_record(removed)
         with place.store.transaction() as tx:
             assert [tx.count_records(kind) for kind in KINDS] == [1, 1, 1]
+
+    def test_schedules_and_answers_are_kept_and_fall_due(self, place: Place) -> None:
+        schedule = Schedule(
+            *("q1", "nightly", 1, 1 << 50, 1 << 49, "@daily", "UTC", b" {} "),
+            terms=Terms(3, durable=False),
+        )
+        paused = Schedule("q1", "paused", 1, None, None, "@daily", "UTC", b"{}")
+        answer = Answer(
+            *("name", 1, 1 << 51, b"digest", 201, (("Location", "/"),), b"{}")
+        )
+        with place.store.transaction() as tx:
+            for record in (schedule, paused, answer):
+                tx.put_record(record)
+
+        for store in now_and_again(place):
+            with store.transaction() as tx:
+                assert tx.records(Schedule) == [schedule, paused]
+                assert tx.record(Schedule, "q1/nightly") == schedule
+                assert tx.record(Answer, "name") == answer
+                assert tx.due(9) == []
+
+        with failing(place.store) as tx:
+            tx.put_record(replace(schedule, due_at=None, next_at=None))
+            tx.drop_record(answer)
+        place.clock.set(1 << 50)
+        assert due(place.store) == [schedule]
+        place.clock.set(1 << 51)
+        assert due(place.store) == [schedule, answer]
+        with place.store.transaction() as tx:
+            tx.drop_record(answer)
+            tx.put_record(moved := replace(schedule, due_at=1 << 52))
+        with place.again().transaction() as tx:
+            assert tx.records(Answer) == tx.due(9) == []
+            assert tx.record(Schedule, moved.name) == moved
+
+    def test_dead_letters_and_scheduled_jobs_are_counted(self, place: Place) -> None:
+        failed = {"state": State.FAILED, "finished_at": 1, "keep_until": 1 << 51}
+        letter = job(1, reason="attempts", **failed)
+        told, later = job(2, **failed), job(3, run_at=1 << 50)
+
+        def counted(store: Store) -> tuple[int, int]:
+            with store.transaction() as tx:
+                assert (tx.dead("none"), tx.scheduled("none")) == (0, 0)
+                return tx.dead("q1"), tx.scheduled("q1")
+
+        keep(place.store, letter, told, later)
+        with failing(place.store) as tx:
+            tx.put(replace(letter, reason=None), replace(later, run_at=1))
+            tx.put(replace(told, reason="poison"))
+            tx.drop(letter, later)
+        for store in now_and_again(place):
+            assert counted(store) == (1, 1)
+        place.clock.set(1 << 50)
+        assert counted(place.store) == (1, 0)
+        with failing(place.store) as tx:
+            tx.put(replace(later, run_at=1 << 51))
+            assert tx.scheduled("q1") == 1
+        assert counted(place.store) == (1, 0)
+        with place.store.transaction() as tx:
+            tx.put(replace(letter, state=State.QUEUED, reason=None))
+        assert counted(place.store) == (0, 0)
 
     def test_a_block_sees_the_records_it_has_kept(self, place: Place) -> None:
         with place.store.transaction() as tx:

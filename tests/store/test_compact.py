@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from jobengine.build import House, open_house
 from jobengine.core.access import Caller
 from jobengine.core.job import Change, Job, Lease, NewJob, State
+from jobengine.core.once import Answer
 from jobengine.core.queues import QueueRules, RemovedQueue, Rulebook
 from jobengine.errors import Refused, StoreCorrupt, StoreFailed
 from jobengine.store import port
@@ -34,6 +35,7 @@ from jobengine.store.journal.log import Group, Log
 from jobengine.store.journal.opening import open_database
 from jobengine.store.journal.records import Replay
 from jobengine.store.journal.recover import examine
+from jobengine.store.port import Record
 from jobengine.store.rows import Rows
 from jobengine.testing import CHEAP_KDF, SECRET, SimClock, SimDisk, SimInode, sim_house
 
@@ -821,6 +823,34 @@ def test_a_log_of_which_most_is_dead_is_worth_it_and_a_small_one_is_not(
     assert bench.compactor.due()
     bench.compact()
     assert not bench.compactor.due()
+
+
+ANSWERS = [Answer(f"{n:032d}", 1, None, b"d", 201, (), bytes(500)) for n in range(200)]
+TOLD = [
+    job(n, state=State.COMPLETE, keep_until=1 << 50, result=bytes(5000))
+    for n in range(20)
+]
+
+
+@pytest.mark.parametrize("rows", [ANSWERS, TOLD], ids=("answers", "results"))
+def test_what_is_remembered_is_not_dead(
+    rows: list[Record | Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else such a file would be rewritten again and again."""
+    monkeypatch.setattr(compact, "COMPACT_MIN_BYTES", 20_000)
+    disk = SimDisk()
+    house = sim_house(RULES, disk=disk)
+    for row in rows:
+        with house.store.transaction() as tx:
+            if isinstance(row, Job):
+                tx.add(row)
+            else:
+                tx.put_record(row)
+
+    assert house.compactor is not None
+    assert not house.compactor.due()
+    house.close()
+    assert opened(disk).why == "clean"
 
 
 # --- A real disk ------------------------------------------------------------------

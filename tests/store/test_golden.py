@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 from drafts import disk_with
-from golden.make import JOBS, RECORDS, SECRETS
+from golden.make import (
+    JOBS,
+    NATIVE,
+    NATIVE_JOBS,
+    NATIVE_RECORDS,
+    RAW_SECRET,
+    RECORDS,
+    SECRETS,
+)
 
 from jobengine.core.queues import RemovedQueue
 from jobengine.store.journal.opening import open_database
@@ -22,10 +30,14 @@ KINDS = {
         RAW,
         "bb4414b597d63a6b4d77c2ec560f1475072a7cc8f457532718c27cf3e30c82b1",
     ),
+    NATIVE: (
+        RAW,
+        "2fe0dfecb5088d1d3dd48229dde0b36bc59c64f40d3d595fcfe5b6a9ee94bd45",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_golden_file_is_never_written_again(name: str) -> None:
     data = (GOLDEN / name).read_bytes()
 
@@ -45,3 +57,14 @@ def test_every_job_of_a_golden_file_is_found(name: str) -> None:
     again = open_database(disk.clone(), SECRETS[name])
     assert again.why == "the last stop was not clean"
     assert list(again.rows.jobs.values()) == JOBS
+
+
+def test_the_rows_of_the_native_api_are_found_too() -> None:
+    disk = disk_with((GOLDEN / NATIVE).read_bytes())
+
+    for why in ("clean", "the last stop was not clean"):
+        found = open_database(disk, RAW_SECRET)
+        assert found.why == why
+        assert list(found.rows.jobs.values()) == NATIVE_JOBS
+        assert list(found.rows.records.values()) == NATIVE_RECORDS
+        disk = disk.clone()

@@ -17,12 +17,13 @@ from jobengine.core.job import (
     Job,
     Keys,
     Lease,
-    Past,
-    Run,
     State,
     Terms,
 )
+from jobengine.core.once import Answer
+from jobengine.core.past import Past, Run
 from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
+from jobengine.core.schedules import Schedule
 from jobengine.errors import StoreCorrupt
 from jobengine.store.journal.records import (
     BODY,
@@ -93,9 +94,50 @@ jobs = st.builds(
     finished_at=maybe,
     keep_until=maybe,
     reason=st.none() | names,
-    keys=st.none() | st.builds(Keys, st.none() | texts, st.none() | texts),
+    keys=st.none()
+    | st.builds(Keys, st.none() | texts, st.none() | texts, st.none() | texts),
     progress=st.none() | st.binary(max_size=100),
     past=st.none() | pasts,
+    result=st.none() | st.binary(max_size=100),
+)
+agreements = st.builds(
+    Terms,
+    max_attempts=counts,
+    keep_ms=times,
+    backoff=st.none() | backoffs(),
+    durable=st.booleans(),
+)
+schedules = st.builds(
+    Schedule,
+    queue=names,
+    title=names,
+    noted_at=numbers,
+    due_at=maybe,
+    next_at=maybe,
+    cron=texts,
+    zone=texts,
+    content=st.binary(max_size=100),
+    priority=st.integers(1, 100),
+    terms=agreements,
+    valid_for_ms=maybe,
+    fingerprint=st.none() | texts,
+    jitter_ms=numbers,
+    misfire=st.sampled_from(["skip", "once"]),
+    last_at=maybe,
+    last_uid=st.none() | texts,
+    made=numbers,
+    missed=numbers,
+    paused=st.booleans(),
+)
+answers = st.builds(
+    Answer,
+    name=texts,
+    noted_at=numbers,
+    due_at=maybe,
+    digest=st.binary(max_size=32),
+    status=st.integers(200, 599),
+    headers=st.lists(st.tuples(texts, texts), max_size=3).map(tuple),
+    body=st.binary(max_size=100),
 )
 services = st.lists(names, max_size=5).map(tuple)
 removed = st.builds(RemovedQueue, name=names, removed_at=numbers, due_at=maybe)
@@ -112,6 +154,10 @@ made_queues = st.builds(
 
 # The row of the first version of the format: a job of 11 fields and no lease.
 OLDEST = (f"{1:036d}", "q1", 1, 50, 0, 1000, 1000, 1000, None, 0, ())
+SCHEDULE = (
+    *("q", "nightly", 1, 2, 3, "0 3 * * *", "UTC", b"{}", 50, (), None, None),
+    *(0, "skip", None, None, 0, 0, False),
+)
 
 
 def record(kind: int, data: bytes) -> bytes:
@@ -138,7 +184,11 @@ def refusal(*bodies: bytes) -> StoreCorrupt:
 
 @given(
     st.lists(jobs, unique_by=lambda made: made.uid, max_size=5),
-    st.lists(removed | paused | made_queues, max_size=5),
+    st.lists(
+        removed | paused | made_queues | schedules | answers,
+        unique_by=lambda kept: (type(kept), kept.name),
+        max_size=5,
+    ),
 )
 def test_every_field_of_every_row_comes_back(
     made: list[Job], records: list[Record]
@@ -240,16 +290,16 @@ def test_a_row_reads_at_every_length_that_there_was(length: int) -> None:
     assert replay.jobs == {OLDEST[0]: job(1, content=b"{}", **expected)}
 
 
-@pytest.mark.parametrize("length", range(15, 19))
+@pytest.mark.parametrize("length", range(15, 20))
 def test_a_row_reads_at_every_length_that_there_is(length: int) -> None:
     run = (1, 2, 3, "attempts", "told")
-    rare = (("key", None), b"7", (4, 5, (run,)))
+    rare = (("key", None), b"7", (4, 5, (run,)), b"8")
     row = (*OLDEST, *[None] * 4, *rare)[:length]
 
     found = replayed(body_of(OLDEST[0]) + record(JOB_ROW, pack(row))).jobs
 
-    names = ("keys", "progress", "past")
-    values = (Keys("key"), b"7", Past(4, 5, (Run(*run),)))
+    names = ("keys", "progress", "past", "result")
+    values = (Keys("key"), b"7", Past(4, 5, (Run(*run),)), b"8")
     expected = dict(zip(names[: length - 15], values, strict=False))
     assert found == {OLDEST[0]: job(1, content=b"{}", **expected)}
 
@@ -298,10 +348,10 @@ def test_a_lease_comes_back_with_the_instant_at_which_its_run_began() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        (*OLDEST, *[None] * 7, "new"),
-        (*OLDEST[:10], (1, 2, 3, None, None, None, "new")),
+        (*OLDEST[:10], (1, 2, 3, None, None, None, True, "new")),
         (*OLDEST[:10], (1, 2, 3, ("constant", 0, 2.0, 9, (), 0.0, "new"))),
-        (*OLDEST, *[None] * 4, ("key", None, "new")),
+        (*OLDEST, *[None] * 8, "new"),
+        (*OLDEST, *[None] * 4, ("key", None, "trace", "new")),
         (*OLDEST, *[None] * 6, (0, 0, (), "new")),
         (*OLDEST, *[None] * 6, (0, 0, ((1, 2, 3, "attempts", None, "new"),))),
         (*OLDEST, ("token", "me", 9, 8, "new")),
@@ -317,6 +367,8 @@ def test_a_longer_row_is_a_newer_one_and_is_refused(row: tuple[object, ...]) -> 
         (1, ("q", 1, None)),
         (2, ("q", 1, "why", None)),
         (3, ("q", 1, ("a",), (), None, None, None)),
+        (4, SCHEDULE),
+        (5, ("name", 1, 2, b"digest", 201, (("Location", "/"),), b"{}")),
     ],
 )
 def test_a_longer_record_is_refused(kind: int, row: tuple[object, ...]) -> None:
@@ -333,7 +385,7 @@ def test_a_record_of_an_unknown_kind_is_refused(kind: int) -> None:
 def test_a_row_of_an_unknown_kind_of_record_is_refused(kind: int) -> None:
     row = ("q", 1, None) if kind == RECORD else "q"
 
-    assert "newer version" in str(refusal(record(kind, pack((4, row)))))
+    assert "newer version" in str(refusal(record(kind, pack((6, row)))))
 
 
 def test_padding_is_passed_over() -> None:

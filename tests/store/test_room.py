@@ -12,6 +12,7 @@ import pytest
 from drafts import job, opened
 from msgspec.structs import replace
 
+from jobengine.admin import REASON_CHARS_MAX
 from jobengine.build import House
 from jobengine.core.access import Caller
 from jobengine.core.backoff import AT_ONCE, DELAY_MS_MAX, DELAYS_MAX, Backoff
@@ -19,22 +20,34 @@ from jobengine.core.job import (
     ATTEMPTS_MAX,
     KEY_CHARS_MAX,
     PROGRESS_BYTES_MAX,
-    RUNS_KEPT,
+    TRACE_CHARS_MAX,
     Change,
     Job,
     Keys,
     Lease,
     NewJob,
-    Past,
     Renewal,
-    Run,
     State,
     Terms,
     rare_bytes,
 )
-from jobengine.core.lifecycle import ERROR_CHARS_MAX
-from jobengine.core.queues import QueueRules, Rulebook
-from jobengine.errors import JobNotFound, StoreFailed, StoreFull
+from jobengine.core.once import ANSWER_BYTES_MAX, REMEMBERED_MS, Answer, Once
+from jobengine.core.past import ERROR_CHARS_MAX, RUNS_KEPT, Past, Run
+from jobengine.core.queues import (
+    MadeQueue,
+    PausedQueue,
+    QueueRules,
+    RemovedQueue,
+    Rulebook,
+)
+from jobengine.core.schedules import CONTENT_BYTES_MAX, JITTER_MS_MAX, Schedule
+from jobengine.engine import Said
+from jobengine.errors import (
+    JobNotFound,
+    StoreFailed,
+    StoreFull,
+    TransactionTooLarge,
+)
 from jobengine.store.journal import disk as disk_module
 from jobengine.store.journal import log, room
 from jobengine.store.journal.disk import OsDisk, OsFile
@@ -48,13 +61,19 @@ from jobengine.store.journal.room import (
     NEW_WORK_MIN,
     RESERVE_MIN,
     RETRY_S,
+    TOMBSTONE_BYTES,
     UNLIMITED,
     Room,
     owed_bytes,
 )
-from jobengine.store.memory import ROW_GROWTH
-from jobengine.store.port import ROW_BYTES_MAX, TRANSACTION_BYTES_MAX
+from jobengine.store.port import (
+    ROW_BYTES_MAX,
+    TRANSACTION_BYTES_MAX,
+    Record,
+    record_bytes,
+)
 from jobengine.store.rows import FEW_ROWS, Rows
+from jobengine.store.transaction import ROW_GROWTH
 from jobengine.testing import SimClock, SimDisk, sim_house
 
 LIMIT_S = 10  # for what must come; a test that passes never waits so long
@@ -230,11 +249,17 @@ LIVES: dict[str, dict[str, object]] = {
     "plain": {"terms": replace(AGREED, poison_after=None, dead_keep_ms=None)},
     "agreed": {"terms": AGREED},
     "keys": {"keys": Keys("k", "\N{HONEYBEE}" * KEY_CHARS_MAX)},
+    "trace": {"keys": Keys(None, None, "x" * TRACE_CHARS_MAX)},
+    "result": {"result": b"x" * PROGRESS_BYTES_MAX},
     "progress": {"progress": b"x" * PROGRESS_BYTES_MAX},
     "past": {"past": Past(ATTEMPTS_MAX, ATTEMPTS_MAX, (RUN,) * (RUNS_KEPT - 1))},
     "everything": {
         "terms": replace(AGREED, backoff=WITH_DELAYS),
-        "keys": Keys("\N{HONEYBEE}" * KEY_CHARS_MAX, "x" * KEY_CHARS_MAX),
+        "keys": Keys(
+            "\N{HONEYBEE}" * KEY_CHARS_MAX,
+            "x" * KEY_CHARS_MAX,
+            "\N{HONEYBEE}" * TRACE_CHARS_MAX,
+        ),
         "progress": b"x" * PROGRESS_BYTES_MAX,
         "past": Past(ATTEMPTS_MAX, ATTEMPTS_MAX, (TOLD,) * RUNS_KEPT),
     },
@@ -313,6 +338,63 @@ def test_few_rows_fit_one_block_whatever_they_are() -> None:
 
     most = max(ROW_BYTES_MAX + rare_bytes(row) + 2 * ROW_GROWTH for row in rows)
 
+    assert FEW_ROWS * most < TRANSACTION_BYTES_MAX
+
+
+# The largest of each kind, and a name of an answer as requests have it.
+NAME_OF_ALL = "n" * 255
+CONFIGURED: dict[str, Record] = {
+    "removed": RemovedQueue(NAME_OF_ALL, AT, AT),
+    "paused": PausedQueue(NAME_OF_ALL, AT, "\N{HONEYBEE}" * REASON_CHARS_MAX, AT),
+    "made": MadeQueue(
+        *(NAME_OF_ALL, AT, (NAME_OF_ALL,) * 1000, (NAME_OF_ALL,) * 1000),
+        *("s" * 36, bytes(32), AT),
+    ),
+    "schedule": Schedule(
+        *(NAME_OF_ALL, NAME_OF_ALL, AT, AT, AT, "*" * 1000, "z" * 255),
+        *(bytes(CONTENT_BYTES_MAX), 100, replace(AGREED, backoff=WITH_DELAYS), AT),
+        *("\N{HONEYBEE}" * KEY_CHARS_MAX, JITTER_MS_MAX, "skip", AT, "u" * 36),
+        *(NUMBER, NUMBER, True),
+    ),
+    "answer": Answer(
+        *("0" * 64, AT, AT, bytes(32), 201),
+        (("Location", "/" * 2000), ("Link", "x" * 300), ("ETag", "e" * 20)),
+        bytes(ANSWER_BYTES_MAX),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGURED)
+def test_a_record_takes_no_more_than_a_transaction_counts_for_it(kind: str) -> None:
+    record = CONFIGURED[kind]
+
+    made = FRAME_OVERHEAD + len(encode([(None, record)]))  # type: ignore[list-item]
+    gone = FRAME_OVERHEAD + len(encode([(record, None)]))  # type: ignore[list-item]
+
+    assert made <= ROW_BYTES_MAX + record_bytes(record)
+    assert gone <= ROW_BYTES_MAX
+
+
+def test_an_answer_is_forgotten_at_the_cost_of_a_job() -> None:
+    answer = replace(CONFIGURED["answer"], name="0" * 32)
+
+    gone = FRAME_OVERHEAD + len(encode([(answer, None)]))  # type: ignore[list-item]
+
+    assert gone <= TOMBSTONE_BYTES
+
+
+def test_few_schedules_fit_one_block_with_the_jobs_that_they_make() -> None:
+    schedule = CONFIGURED["schedule"]
+    assert isinstance(schedule, Schedule)
+    made = job(
+        content=schedule.content,
+        keys=Keys("k" * KEY_CHARS_MAX, schedule.fingerprint),
+        terms=schedule.terms,
+    )
+
+    for_both = 2 * ROW_BYTES_MAX + record_bytes(schedule) + len(made.content)
+
+    most = for_both + 3 * rare_bytes(made)
     assert FEW_ROWS * most < TRANSACTION_BYTES_MAX
 
 
@@ -411,6 +493,34 @@ def test_on_a_full_disk_every_job_ends_however_much_is_in_its_row(
     assert opened(disk).rows.jobs == {}
 
 
+def test_on_a_full_disk_every_answer_is_forgotten_in_its_time(
+    clock: SimClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "RESERVE_MIN", 0)
+    house, disk = bounded(4 * MIB, clock)
+    queue, me = LONG[0], Caller(LONG[1])
+    count = 0
+    with suppress(StoreFull):
+        while True:
+            once = Once(f"{count:032x}", bytes(16), lambda _: (201, (), bytes(400)))
+            house.engine.enqueue_batch(me, [(queue, NewJob(b"{}"))], once=once)
+            count += 1
+    assert house.room == "full"
+
+    while taken := house.engine.claim(me, queue):
+        house.engine.complete(me, queue, taken[0].uid)
+    clock.advance(ms=REMEMBERED_MS)
+    while house.upkeep.sweep():
+        pass
+
+    assert count > 300
+    with house.store.transaction() as tx:
+        assert (tx.records(Answer), tx.jobs(queue)) == ([], [])
+    assert len(disk.names["db"].data) <= 4 * MIB
+    house.close()
+    assert opened(disk).rows.records == {}
+
+
 # --- A house on a full disk -------------------------------------------------------
 
 
@@ -444,6 +554,13 @@ class Site:
             self.journal.room._reserved = reserved
         # The committer looks after each commit.
         self.house.engine.delete(ME, "q1", self.create())
+
+    def use_up(self) -> None:
+        """Next to nothing is left of the reserve."""
+        # The committer, which looks again and again here, must not find that there is.
+        self.journal._look_for_room = lambda **_how: None  # type: ignore[method-assign]
+        with self.house.store.lock:
+            self.journal.create_room = self.journal._change_room = 100
 
     def clear(self) -> None:
         """There is room again, once the committer has nothing to do but to look."""
@@ -530,14 +647,70 @@ def test_a_full_disk_takes_no_more_of_a_job_than_its_row_needs(site: Site) -> No
     }
 
 
+def test_on_a_full_disk_results_are_refused_and_all_else_of_a_request_is_done(
+    site: Site,
+) -> None:
+    engine = site.house.engine
+    for _ in range(60):
+        site.create()
+    uids = [job.uid for job in engine.claim(ME, "q1", 60)]
+    site.fill()
+    large = bytes(PROGRESS_BYTES_MAX)
+    said = [Said(uid, told=large) for uid in uids[:-1]]
+
+    # More of them than a transaction could hold, and each refused by itself.
+    told = engine.complete_each(ME, "q1", [*said, *said, Said(uids[-1])])
+
+    assert {type(each) for each in told[:-1]} == {StoreFull}
+    assert isinstance(told[-1], Job)
+    assert engine.get(ME, "q1", uids[-1]).state is State.COMPLETE
+    assert engine.get(ME, "q1", uids[0]).state is State.INPROGRESS
+    assert all(
+        isinstance(each, Job)
+        for each in engine.complete_each(ME, "q1", [Said(uid) for uid in uids[:-1]])
+    )
+
+
+def test_a_full_disk_takes_no_records_but_those_that_help(site: Site) -> None:
+    schedule = Schedule("q1", "s", 1, None, None, "@daily", "UTC", b"{}")
+    with site.house.store.transaction() as tx:
+        tx.put_record(schedule)
+    site.fill()
+
+    for more in (
+        replace(schedule, made=1),
+        Answer("a", 1, None, b"", 201, (), b""),
+        MadeQueue("made", 1),
+    ):
+        with pytest.raises(StoreFull), site.house.store.transaction() as tx:
+            tx.put_record(more)
+    for helps in (PausedQueue("q1", 1, "full"), RemovedQueue("q2", 1, None)):
+        with site.house.store.transaction() as tx:
+            tx.put_record(helps)
+    with site.house.store.transaction() as tx:
+        tx.drop_record(schedule)
+        assert tx.records(Schedule) == tx.records(Answer) == tx.records(MadeQueue) == []
+
+
+def test_what_has_no_room_takes_none_from_the_rest_of_a_request(site: Site) -> None:
+    site.fill(left=NEW_WORK_MIN + 20_000)
+    news = [NewJob(bytes(size)) for size in (10, 17 << 20, 1 << 20, 10, 200_000, 10)]
+
+    told = site.house.engine.enqueue_each(ME, [("q1", new) for new in news])
+
+    assert [type(each) for each in told] == [
+        *(Job, TransactionTooLarge, StoreFull),
+        *(Job, StoreFull, Job),
+    ]
+
+
 def test_with_the_reserve_used_up_nothing_is_buried_either(site: Site) -> None:
     terms = Terms(max_attempts=1, keep_ms=0)
     uid = site.house.engine.enqueue(ME, "q1", NewJob(b"{}", terms=terms)).uid
     site.house.engine.claim(ME, "q1")
     site.fill()
 
-    with site.house.store.lock:
-        site.journal.create_room = site.journal._change_room = 100
+    site.use_up()
 
     with pytest.raises(StoreFull, match="nothing can be changed"):
         site.house.engine.complete(ME, "q1", uid)
@@ -560,8 +733,7 @@ def test_with_the_reserve_used_up_nothing_can_be_changed_and_reads_go_on(
     one = site.create()
     site.fill()
 
-    with site.house.store.lock:
-        site.journal.create_room = site.journal._change_room = 100
+    site.use_up()
 
     with pytest.raises(StoreFull, match="nothing can be changed"):
         site.create()

@@ -254,14 +254,14 @@ def test_a_large_turn_is_kept_whole_in_more_than_one_frame(turns: TurnPlace) -> 
 def test_a_turn_of_large_records_is_kept_whole_too(turns: TurnPlace) -> None:
     services = tuple(f"{number:0255d}" for number in range(1000))
 
-    for number in range(80):
+    for number in range(40):
         with turns.inner.transaction() as tx:
             tx.put_record(MadeQueue(f"q{number}", tx.now, services, services))
     turns.committer.commit()
 
     assert turns.inner.failure is None
     with turns.again().transaction() as tx:
-        assert len(tx.records(MadeQueue)) == 80
+        assert len(tx.records(MadeQueue)) == 40
 
 
 @pytest.mark.parametrize("call", ["sync", "write"])

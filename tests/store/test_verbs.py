@@ -8,6 +8,7 @@ from drafts import job, opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import KEPT
+from msgspec.structs import replace
 
 from jobengine.core import lifecycle
 from jobengine.core.backoff import AT_ONCE, Backoff
@@ -23,12 +24,16 @@ from jobengine.core.job import (
     row_bytes,
 )
 from jobengine.core.lifecycle import BECOMES, Verb
-from jobengine.core.queues import QueueRules
+from jobengine.core.once import Answer
+from jobengine.core.queues import MadeQueue, QueueRules
+from jobengine.core.schedules import Schedule
+from jobengine.core.where import is_dead, is_scheduled
 from jobengine.errors import DuplicateJob, WrongState
 from jobengine.store.memory import MemoryStore
-from jobengine.store.port import Transaction
+from jobengine.store.port import Record, Transaction, record_bytes
 from jobengine.testing import SimClock, SimDisk, sim_house
 
+LATER = SimClock().now() + 100
 RULES = QueueRules("q1", lease_ms=50, keep_ms=200, dead_keep_ms=300)
 
 terms = st.builds(
@@ -54,6 +59,7 @@ news = st.builds(
     unique_key=st.none() | texts,
     fingerprint=st.none() | texts,
     progress=progress,
+    trace=st.sampled_from([None, "00-trace-span-01"]),
 )
 renewals = st.builds(
     Renewal,
@@ -66,6 +72,40 @@ changes = st.builds(
     Change,
     state=st.none() | st.sampled_from(State),
     content=st.sampled_from([None, b"[3]"]),
+)
+patches = st.builds(
+    Change,
+    priority=st.sampled_from([None, 9]),
+    content=st.sampled_from([None, b"[4]"]),
+    run_at=st.sampled_from([None, 0, LATER]),
+)
+ahead = st.sampled_from([None, 1, 40])
+bodies = st.sampled_from([b"", b"{}", b"x" * 600])
+records: st.SearchStrategy[Record] = st.one_of(
+    st.builds(
+        Answer,
+        name=texts,
+        noted_at=st.just(1),
+        due_at=ahead,
+        digest=st.just(b"d"),
+        status=st.just(201),
+        headers=st.sampled_from([(), (("Location", "/here"),)]),
+        body=bodies,
+    ),
+    st.builds(
+        Schedule,
+        queue=st.just("q1"),
+        title=texts,
+        noted_at=st.just(1),
+        due_at=ahead,
+        next_at=ahead,
+        cron=st.just("* * * * *"),
+        zone=st.just("UTC"),
+        content=bodies,
+        terms=terms,
+        fingerprint=st.none() | texts,
+    ),
+    st.builds(MadeQueue, texts, st.just(1), st.just(("a", "bc"))),
 )
 errors = st.sampled_from([None, "", "wrong", "\N{HONEYBEE}" * 1200])
 
@@ -100,13 +140,16 @@ class World:
             self.committer.commit()
 
     def act(self, tx: Transaction) -> None:
-        kind = self.data.draw(st.sampled_from(["add", "sweep", *["verb"] * 4]))
+        kinds = ["add", "sweep", "record", *["verb"] * 4]
+        kind = self.data.draw(st.sampled_from(kinds))
         jobs = tx.jobs("q1")
         try:
             if kind == "add":
                 tx.add(self.new(tx))
             elif kind == "sweep":
                 self.sweep(tx)
+            elif kind == "record":
+                self.record(tx)
             elif jobs:
                 self.verb(tx, self.data.draw(st.sampled_from(jobs)))
         except DuplicateJob:
@@ -124,12 +167,25 @@ class World:
 
     def sweep(self, tx: Transaction) -> None:
         for entry in tx.due(100):
-            assert isinstance(entry, Job)
+            if not isinstance(entry, Job):
+                tx.drop_record(entry)
+                continue
             after = lifecycle.tick(entry, now=tx.now, rules=RULES)
             if after is None:
                 tx.drop(entry)
             else:
                 tx.put(after)
+
+    def record(self, tx: Transaction) -> None:
+        """Keep one, in the place of the one of its name, or drop that."""
+        one = self.data.draw(records)
+        if one.due_at is not None:
+            one = replace(one, due_at=tx.now + one.due_at)
+        there = tx.record(type(one), one.name)
+        if there is not None and self.data.draw(st.booleans()):
+            tx.drop_record(there)
+        else:
+            tx.put_record(one)
 
     def verb(self, tx: Transaction, one: Job) -> None:
         verb = self.data.draw(st.sampled_from([*Verb, "update", "drop"]))
@@ -165,7 +221,9 @@ class World:
             Verb.BEAT: lambda: partial(
                 lifecycle.beat, rules=RULES, progress=draw(progress)
             ),
-            Verb.COMPLETE: lambda: partial(lifecycle.complete, rules=RULES),
+            Verb.COMPLETE: lambda: partial(
+                lifecycle.complete, rules=RULES, result=draw(progress)
+            ),
             Verb.FAIL: lambda: partial(
                 lifecycle.fail,
                 rules=RULES,
@@ -177,6 +235,7 @@ class World:
                 lifecycle.reschedule, renewal=draw(renewals), rules=RULES
             ),
             Verb.OVERWRITE: lambda: partial(lifecycle.overwrite, new=draw(news)),
+            Verb.PATCH: lambda: partial(lifecycle.patch, change=draw(patches)),
             Verb.CANCEL: lambda: partial(lifecycle.cancel, rules=RULES),
             Verb.RETRY: lambda: partial(lifecycle.retry, rules=RULES),
         }[verb]()
@@ -191,8 +250,9 @@ class World:
         self.check_totals(jobs)
         for one in jobs:
             check_job(one)
-        found = opened(self.disk.clone()).rows.jobs
-        assert found == {one.uid: one for one in jobs if one.terms.durable}
+        found = opened(self.disk.clone()).rows
+        assert found.jobs == {one.uid: one for one in jobs if one.terms.durable}
+        assert found.records == self.store.rows.records
 
     def check_indexes(self, tx: Transaction, jobs: list[Job]) -> None:
         live = [one for one in jobs if one.state <= State.INPROGRESS]
@@ -212,14 +272,17 @@ class World:
         ]
         claimable.sort(key=lambda one: (-one.priority, one.run_at, one.seq))
         assert tx.ready("q1", 999) == claimable
-        overdue = [
+        overdue: list[Job | Record] = [
             one
             for one in jobs
             if (due := lifecycle.due_at(one)) is not None and due <= tx.now
         ]
-        assert {j.uid for j in tx.due(999) if isinstance(j, Job)} == {
-            one.uid for one in overdue
-        }
+        overdue += [
+            kept
+            for kept in self.store.rows.records.values()
+            if kept.due_at is not None and kept.due_at <= tx.now
+        ]
+        assert sorted(map(id, tx.due(999))) == sorted(map(id, overdue))
 
     def check_totals(self, jobs: list[Job]) -> None:
         rows = self.store.rows
@@ -227,6 +290,13 @@ class World:
         assert rows.content_bytes == sum(len(one.content) for one in jobs)
         counts = Counter(one.state for one in jobs)
         assert rows.counts == [counts[state] for state in State]
+        kept = rows.records.values()
+        assert rows.record_bytes == sum(map(record_bytes, kept))
+        counted = {kind: len(each) for kind, each in rows.kinds.items() if each}
+        assert counted == Counter(map(type, kept))
+        with self.store.transaction() as tx:
+            assert tx.dead("q1") == sum(map(is_dead, jobs))
+            assert tx.scheduled("q1") == sum(is_scheduled(j, tx.now) for j in jobs)
 
 
 class Undone(Exception):

@@ -43,7 +43,7 @@ SYNC_BYTES = 256 << 10
 
 # A log smaller than this is not worth rewriting, whatever share of it is dead.
 COMPACT_MIN_BYTES = 16 << 20
-# What a job takes in a snapshot besides its payload and its names, about.
+# What a job, or a record, takes in a snapshot besides its payload and its names, about.
 ROW_BYTES = 170
 # So few commits are left to be written while the next ones wait: about a millisecond.
 LAST_COMMITS = 50
@@ -232,10 +232,10 @@ def write_snapshot(
     return snapshot.tail
 
 
-def live_bytes(jobs: int, text_bytes: int) -> int:
-    """About how long a file would be of so many jobs alone, with so many bytes of
-    payloads and names."""
-    return FIRST_FRAME + text_bytes + ROW_BYTES * jobs
+def live_bytes(rows: int, text_bytes: int) -> int:
+    """About how long a file would be of so many jobs and records alone, with so many
+    bytes of payloads, names and whatever else not all rows have."""
+    return FIRST_FRAME + text_bytes + ROW_BYTES * rows
 
 
 def mostly_dead(end: int, live: int) -> bool:
@@ -305,7 +305,8 @@ class Compactor:
 
     def _live(self) -> int:
         rows = self._rows
-        return live_bytes(rows.jobs, rows.content_bytes + rows.row_bytes)
+        text_bytes = rows.content_bytes + rows.row_bytes + rows.record_bytes
+        return live_bytes(rows.jobs + len(rows.records), text_bytes)
 
     def _write(
         self,

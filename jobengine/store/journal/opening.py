@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
+from jobengine.core.job import row_bytes
 from jobengine.errors import StoreUnreadable
 from jobengine.store.journal.compact import (
     Before,
@@ -25,6 +26,7 @@ from jobengine.store.journal.frame import (
 from jobengine.store.journal.log import Tail
 from jobengine.store.journal.records import Replay
 from jobengine.store.journal.recover import Torn, Verdict, collector_off, examine
+from jobengine.store.port import record_bytes
 from jobengine.store.sealer import Kdf, kdf_for, random_bytes
 
 
@@ -96,7 +98,7 @@ def _why_rewrite(found: Verdict) -> str | None:
         "the last stop was not clean": lambda: not found.clean,
         "one copy of the header is damaged": lambda: found.header_damaged,
         "SECRET_PREVIOUS opened it": lambda: found.used_previous,
-        "most of it is dead": lambda: mostly_dead(found.end, _live(found.replay)),
+        "most of it is dead": lambda: mostly_dead(found.end, live(found.replay)),
     }
     return next((why for why, holds in reasons.items() if holds()), None)
 
@@ -127,9 +129,13 @@ def _go_on(disk: Disk, file: DiskFile, found: Verdict) -> Tail:
     return tail
 
 
-def _live(rows: Replay) -> int:
-    text_bytes = sum(len(job.content) + len(job.queue) for job in rows.jobs.values())
-    return live_bytes(len(rows.jobs), text_bytes)
+def live(rows: Replay) -> int:
+    """About how long a file of these rows alone would be."""
+    jobs, records = rows.jobs.values(), rows.records.values()
+    text_bytes = sum(len(job.content) + row_bytes(job) for job in jobs)
+    return live_bytes(
+        len(jobs) + len(records), text_bytes + sum(map(record_bytes, records))
+    )
 
 
 def _rewrite(

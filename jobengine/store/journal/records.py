@@ -7,14 +7,17 @@ longer one was written by a newer version and is refused.
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from jobengine.core.backoff import Backoff, Kind
-from jobengine.core.job import Job, Keys, Lease, Past, Run, State, Terms
+from jobengine.core.job import Job, Keys, Lease, State, Terms
+from jobengine.core.once import Answer
+from jobengine.core.past import Past, Run
 from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
+from jobengine.core.schedules import Misfire, Schedule
 from jobengine.errors import InvalidJob, StoreCorrupt
 from jobengine.store.port import Change, Record
 
@@ -47,11 +50,13 @@ class _TermsRow(_Row, frozen=True, array_like=True):
     backoff: _BackoffRow | None = None
     poison_after: int | None = None
     dead_keep_ms: int | None = None
+    durable: bool = True  # of a schedule: jobs that are not have no row
 
 
 class _KeysRow(_Row, frozen=True, array_like=True):
     unique: str | None
     fingerprint: str | None
+    trace: str | None = None
 
 
 class _RunRow(_Row, frozen=True, array_like=True):
@@ -94,6 +99,7 @@ class _JobRow(_Row, frozen=True, array_like=True):
     keys: _KeysRow | None = None
     progress: bytes | None = None
     past: _PastRow | None = None
+    result: bytes | None = None
 
 
 class _RemovedQueueRow(_Row, frozen=True, array_like=True):
@@ -119,17 +125,53 @@ class _MadeQueueRow(_Row, frozen=True, array_like=True):
     due_at: int | None
 
 
+class _ScheduleRow(_Row, frozen=True, array_like=True):
+    queue: str
+    title: str
+    noted_at: int
+    due_at: int | None
+    next_at: int | None
+    cron: str
+    zone: str
+    content: bytes
+    priority: int
+    terms: _TermsRow
+    valid_for_ms: int | None
+    fingerprint: str | None
+    jitter_ms: int
+    misfire: Misfire
+    last_at: int | None
+    last_uid: str | None
+    made: int
+    missed: int
+    paused: bool
+
+
+class _AnswerRow(_Row, frozen=True, array_like=True):
+    name: str
+    noted_at: int
+    due_at: int | None
+    digest: bytes
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
 # A record's kind is the first element of its array: numbers are never used again.
 RECORD_KINDS: dict[int, type[Record]] = {
     1: RemovedQueue,
     2: PausedQueue,
     3: MadeQueue,
+    4: Schedule,
+    5: Answer,
 }
 _KIND_OF = {type_: kind for kind, type_ in RECORD_KINDS.items()}
 _RECORD_ROWS: dict[int, type[_Row]] = {
     1: _RemovedQueueRow,
     2: _PausedQueueRow,
     3: _MadeQueueRow,
+    4: _ScheduleRow,
+    5: _AnswerRow,
 }
 
 _decode_job = msgspec.msgpack.Decoder(_JobRow).decode
@@ -281,6 +323,7 @@ class Replay:
             None if row.keys is None else Keys(*msgspec.structs.astuple(row.keys)),
             row.progress,
             None if row.past is None else _past(row.past),
+            row.result,
         )
 
     def _content(self, uid: str) -> bytes:
@@ -294,7 +337,11 @@ class Replay:
     def _record(self, record: bytes) -> None:
         kind, raw = _decode_record(record)
         row = msgspec.msgpack.decode(raw, type=_RECORD_ROWS[kind])
-        made = RECORD_KINDS[kind](*msgspec.structs.astuple(row))
+        fields: list[Any] = [
+            _terms(field) if isinstance(field, _TermsRow) else field
+            for field in msgspec.structs.astuple(row)
+        ]
+        made = RECORD_KINDS[kind](*fields)
         self.records[type(made), made.name] = made
 
     def _record_tombstone(self, record: bytes) -> None:
@@ -336,7 +383,8 @@ def _put_job(
         parts += (_pack_head(BODY, UID_BYTES + len(job.content)), uid, job.content)
     lease = job.lease
     held = lease and (lease.token, lease.holder, lease.until, lease.since)
-    short = job.keys is None and job.progress is None and job.past is None
+    told = job.result if job.progress is None else job.progress
+    short = job.keys is None and job.past is None and told is None
     row = _encode(
         (
             job.uid,
@@ -368,15 +416,35 @@ def _agreed(terms: Terms) -> tuple[object, ...]:
     return (*agreed, backoff, terms.poison_after, terms.dead_keep_ms)
 
 
+def _for_jobs_to_come(terms: Terms) -> tuple[object, ...]:
+    agreed = _agreed(terms)
+    if terms.durable:
+        return agreed
+    return (*agreed, *[None] * (_LONG_TERMS - len(agreed)), False)
+
+
+# The fields of terms that say all but whether they are of durable jobs.
+_LONG_TERMS = 6
+
+
 def _rarely(job: Job) -> tuple[object, ...]:
     """The fields that most jobs do not have: a short row says so by being short."""
-    keys, past = job.keys, job.past
-    called = None if keys is None else (keys.unique, keys.fingerprint)
-    if past is None:
-        return called, job.progress, None
-    runs = [msgspec.structs.astuple(run) for run in past.runs]
-    return called, job.progress, (past.lost, past.rescheduled, runs)
+    keys, past, result = job.keys, job.past, job.result
+    called: tuple[object, ...] | None = None
+    if keys is not None:
+        called = (keys.unique, keys.fingerprint)
+        if keys.trace is not None:
+            called = (*called, keys.trace)
+    befallen = None
+    if past is not None:
+        runs = [msgspec.structs.astuple(run) for run in past.runs]
+        befallen = (past.lost, past.rescheduled, runs)
+    row = (called, job.progress, befallen)
+    return row if result is None else (*row, result)
 
 
 def _row_of(record: Record) -> tuple[object, ...]:
-    return msgspec.structs.astuple(record)
+    return tuple(
+        _for_jobs_to_come(field) if isinstance(field, Terms) else field
+        for field in msgspec.structs.astuple(record)
+    )

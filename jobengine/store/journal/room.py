@@ -35,9 +35,10 @@ RETRY_S = 1.0
 UNLIMITED = 1 << 62
 
 
-def owed_bytes(*, jobs: int, unfinished: int, row_bytes: int) -> int:
-    """What these jobs need until the last of them is gone."""
-    return TOMBSTONE_BYTES * jobs + SETTLE_BYTES * unfinished + 2 * row_bytes
+def owed_bytes(*, jobs: int, unfinished: int, row_bytes: int, records: int = 0) -> int:
+    """What these jobs and records need until the last of them is gone."""
+    gone = TOMBSTONE_BYTES * (jobs + records)
+    return gone + SETTLE_BYTES * unfinished + 2 * row_bytes
 
 
 class Room:

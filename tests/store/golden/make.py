@@ -10,8 +10,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from jobengine.core.job import Job, Lease, State, Terms
-from jobengine.core.queues import RemovedQueue
+from jobengine.core.backoff import Backoff
+from jobengine.core.job import OWN, Job, Keys, Lease, State, Terms
+from jobengine.core.once import Answer
+from jobengine.core.past import Past, Run
+from jobengine.core.queues import MadeQueue, PausedQueue, RemovedQueue
+from jobengine.core.schedules import Schedule
 from jobengine.store.journal.frame import Type
 from jobengine.store.journal.log import Tail
 from jobengine.store.journal.opening import open_database
@@ -22,10 +26,13 @@ from jobengine.testing import SimDisk
 HERE = Path(__file__).parent
 
 # Keys of test files: they guard nothing.
+RAW_SECRET = b"base64:Z29sZGVuIGZpbGUsIG5vdCBhIHNlY3JldCwgMzIgYiE="
 SECRETS = {
     "format-1.0-argon2id.queuedb": b"golden file, not a secret",
-    "format-1.0-raw.queuedb": b"base64:Z29sZGVuIGZpbGUsIG5vdCBhIHNlY3JldCwgMzIgYiE=",
+    "format-1.0-raw.queuedb": RAW_SECRET,
 }
+# Written later, with the rows and fields that came with the native API.
+NATIVE = "format-1.0-native.queuedb"
 
 CREATED = 1_800_000_000_000
 TERMS = Terms(max_attempts=3, lease_ms=60_000, keep_ms=3_600_000)
@@ -103,8 +110,47 @@ JOBS = [
     found for at, job in enumerate(NEW) if (found := LATER.get(at, job)) is not None
 ]
 
+RUNS = (Run(1, CREATED + 5, CREATED + 9, "attempts", "told \N{HONEYBEE}"),)
+NATIVE_JOBS = [
+    _queued(1, b"{}", keys=Keys("key", "print", "00-trace-span-01")),
+    _queued(2, b"[]", progress=b"7", past=Past(1, 2, RUNS)),
+    _finished(_queued(3, b"3"), State.COMPLETE),
+    replace(_finished(_queued(4, b"4"), State.COMPLETE), result=b' {"done": 1.50}'),
+    _queued(
+        5,
+        b"5",
+        terms=Terms(
+            None, 1, 2, Backoff("list", 1, 2.5, 3, (4, 5), 0.5), OWN, 6, durable=True
+        ),
+    ),
+]
+NATIVE_RECORDS = [
+    PausedQueue("mail", CREATED, "because \N{HONEYBEE}"),
+    MadeQueue("made", CREATED, ("a",), ("b", "c"), "salt", b"digest"),
+    Schedule(
+        *("mail", "nightly", CREATED, CREATED + 9, CREATED + 8, "0 3 * * *"),
+        *("Europe/Berlin", b" [1] ", 7, TERMS, 5000, "print", 60_000, "once"),
+        *(CREATED - 1, NEW[0].uid, 12, 3, False),
+    ),
+    Schedule(
+        *("mail", "paused", CREATED, None, None, "@daily", "UTC", b"{}"),
+        terms=Terms(durable=False),
+        paused=True,
+    ),
+    Answer(
+        *("a" * 32, CREATED, CREATED + 86_400_000, b"digest", 201),
+        (("Location", "/api/v2/queues/mail/jobs/1"), ("ETag", '"x"')),
+        b'{"uid": "1"}',
+    ),
+]
+NATIVE_GONE = [
+    Answer("b" * 32, CREATED, CREATED + 1, b"", 200, (), b""),
+    Schedule("mail", "gone", CREATED, 1, 1, "@daily", "UTC", b"{}"),
+]
+
 
 def main() -> None:
+    _make_native(HERE / NATIVE)
     for name, secret in SECRETS.items():
         path = HERE / name
         if path.exists():
@@ -124,6 +170,25 @@ def main() -> None:
         _stop(tail)
         path.write_bytes(disk.names["db"].data)
         print(f"wrote {path}")
+
+
+def _make_native(path: Path) -> None:
+    if path.exists():
+        print(f"{path} is there, and stays as it is")
+        return
+    disk = SimDisk()
+    tail = open_database(disk, RAW_SECRET).tail
+    _commit(tail, [(None, job) for job in NATIVE_JOBS[:3]])
+    _commit(tail, [(None, record) for record in (*NATIVE_RECORDS[:3], *NATIVE_GONE)])
+    tail.file.close()
+    # Half of it from the snapshot, half from frames.
+    tail = open_database(disk, RAW_SECRET).tail
+    _commit(tail, [(None, job) for job in NATIVE_JOBS[3:]])
+    _commit(tail, [(None, record) for record in NATIVE_RECORDS[3:]])
+    _commit(tail, [(record, None) for record in NATIVE_GONE])
+    _stop(tail)
+    path.write_bytes(disk.names["db"].data)
+    print(f"wrote {path}")
 
 
 def _commit(tail: Tail, changes: list[Change]) -> None:
