@@ -29,7 +29,7 @@ from jobengine.errors import (
     InvalidQueue,
     QueueConfigured,
 )
-from jobengine.listing import SLICE, matching, parts
+from jobengine.listing import SLICE, matching
 from jobengine.store.port import Store, Transaction
 from jobengine.upkeep import remove_part
 
@@ -207,7 +207,7 @@ class Admin:
         """Do the same to all jobs that are meant, part by part; the last told is all.
 
         Those to which it cannot be done, as a retry of a job that runs, are not meant;
-        one whose unique key another live job has by now stays where it is. Done to
+        one whose unique key another live job has by now stays where it is. Changes
         *limit* at most, the first created first.
 
         Raises:
@@ -240,11 +240,14 @@ class Admin:
                 "nothing was done"
             )
         done = changed = 0
-        if not dry_run:
-            for uids in parts(meant[:limit], PART):
-                done += len(uids)
-                changed += self._part(rules.name, uids, act, where)
-                yield Progress(len(meant), done, changed)
+        # Those that stay as they are count for nothing: else whoever asks again, for
+        # what remains, would meet the same ones first.
+        most = 0 if dry_run else len(meant) if limit is None else limit
+        while done < len(meant) and changed < most:
+            uids = meant[done : done + min(PART, most - changed)]
+            done += len(uids)
+            changed += self._part(rules.name, uids, act, where)
+            yield Progress(len(meant), done, changed)
         yield Progress(len(meant), done, changed)
 
     def _part(self, queue: str, uids: list[str], act: Act, where: Where) -> int:

@@ -58,6 +58,15 @@ class Gate:
             return frozenset({WRITE})
         return self.seen(caller, queue)[1]
 
+    def check_writer(self, caller: Caller, queue: str) -> None:
+        """Refuse who may queue no job there, not even its first.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not write to the queue.
+        """
+        if WRITE not in self.check(caller, queue):
+            raise forbidden(caller, queue, WRITE)
+
     def seen(self, caller: Caller, queue: str) -> tuple[QueueRules, frozenset[Right]]:
         """The queue's rules, and the caller's rights on it.
 

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from jobengine.core import lifecycle
-from jobengine.core.access import WRITE, Caller
+from jobengine.core.access import Caller
 from jobengine.core.job import INPROGRESS, Job, NewJob
 from jobengine.core.once import ANSWER_BYTES_MAX, ANSWERS_MAX, Answer, Once
 from jobengine.core.queues import MadeQueue, QueueRules, Rulebook
@@ -23,7 +23,7 @@ from jobengine.errors import (
     TransactionTooLarge,
     Unavailable,
 )
-from jobengine.gate import Gate, forbidden, memory_full
+from jobengine.gate import Gate, memory_full
 from jobengine.store.port import Store, Ticket, Transaction
 from jobengine.upkeep import let_pass
 
@@ -166,8 +166,7 @@ class Intake(Gate):
         if once is None:
             return False
         for queue in {queue for queue, _ in news}:
-            if WRITE not in self.check(caller, queue):
-                raise forbidden(caller, queue, WRITE)
+            self.check_writer(caller, queue)
         return was_done(tx, once)
 
     def _remember_jobs(

@@ -17,6 +17,7 @@ from werkzeug.routing import Map, Rule
 from jobengine.api.endpoint import Desk, Endpoint
 from jobengine.api.exchange import Reply, Sent
 from jobengine.api.forms import Form
+from jobengine.api.query import none
 from jobengine.errors import Refused
 
 T = TypeVar("T")
@@ -167,10 +168,14 @@ def _meant(variable: str) -> str:
 
 
 def _view(desk: Desk, row: Endpoint) -> Callable[..., Response]:
+    bare = row.bare
+
     def view(**coded: str) -> Response:
         variables = {name: _meant(text) for name, text in coded.items()}
         # The request itself, not Flask's stand-in for the one of this thread.
         asked = Carried(desk, request._get_current_object())  # type: ignore[attr-defined]
+        if bare:
+            none(asked.query)
         passage: Passage | None = request.environ.get(PASSAGE)
         reply = row.route(desk, asked, **variables)
         if passage is None:

@@ -141,13 +141,20 @@ class Endpoint:
     def summary(self) -> str:
         return (self.route.__doc__ or "").partition("\n")[0]
 
+    @property
+    def bare(self) -> bool:
+        """Whether a query is refused: its dialect is strict, and it knows none."""
+        named = () if self.doc is None else self.doc.parameters
+        return self.dialect.strict and all(each.place != "query" for each in named)
+
 
 class Dialect:
     """Endpoints that belong together, and what refusals are on their wire.
 
     `open` endpoints answer anybody, web pages too: they show nothing of anybody's.
     Those that are `always` there cannot be switched off; `switch` is the name by which
-    the others can, where it is not their own.
+    the others can, where it is not their own. `strict` ones refuse parameters that
+    their `doc` does not have.
     """
 
     def __init__(
@@ -157,11 +164,13 @@ class Dialect:
         *,
         open: bool = False,
         always: bool = False,
+        strict: bool = False,
         switch: str | None = None,
     ) -> None:
         self.name = name
         self.statuses = statuses or {}
         self.open = open
+        self.strict = strict
         self.switch = None if always else switch or name
         self.endpoints: list[Endpoint] = []
 

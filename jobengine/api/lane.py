@@ -218,6 +218,8 @@ class HotLane:
                 if len(self._matched) >= HEADS_MAX:
                     self._matched.clear()
                 self._matched[line] = row, head.variables
+        if len(path) != len(head.target) and row.bare:
+            raise Doubt
         self._recall(head, asked, row)
 
     def _match(self, head: Head, path: bytes) -> Endpoint:

@@ -89,16 +89,16 @@ def answer(error: Exception, *, statuses: Statuses, request_id: str) -> Response
     if isinstance(error, HTTPException) and error.code is not None:
         return _refused_by_http(error, error.code, request_id)
     if isinstance(error, JobEngineError):
-        status = status_of(error, statuses)
+        status = status_of(type(error), statuses)
         if status < 500 or isinstance(error, Unavailable):
             return _problem(status, error.code, str(error), request_id, _faults(error))
     return _broken(error, request_id)
 
 
-def status_of(error: JobEngineError, statuses: Statuses) -> int:
+def status_of(kind: type[JobEngineError], statuses: Statuses) -> int:
     """The status of the nearest class that the table has; STATUS has them all."""
     table = {**STATUS, **statuses}
-    return next(table[kind] for kind in type(error).__mro__ if kind in table)
+    return next(table[each] for each in kind.__mro__ if each in table)
 
 
 def _faults(error: JobEngineError) -> list[dict[str, str]]:

@@ -47,6 +47,16 @@ def only(query: str, *names: str, lists: tuple[str, ...] = ()) -> dict[str, str]
     return found
 
 
+def none(query: str) -> None:
+    """Nothing: an endpoint that has no parameters must not be taken to heed one.
+
+    Raises:
+        BadQuery: there is something.
+    """
+    for name, _ in _pairs(query):
+        raise BadQuery(f"the query has {name[:_NAME_CHARS_MAX]!r}; none is known here")
+
+
 def _pairs(query: str) -> Iterator[tuple[str, str]]:
     coded = _CODED.search(query)
     for part in filter(None, query.split("&")):

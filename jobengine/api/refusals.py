@@ -11,7 +11,7 @@ from jobengine.api.described import Doc
 from jobengine.api.endpoint import Endpoint
 from jobengine.api.forms import Many, TooMany
 from jobengine.api.identity import BadHeader, CrossSite, Unauthenticated, WrongHost
-from jobengine.api.problem import STATUS
+from jobengine.api.problem import status_of
 from jobengine.api.query import BadQuery
 from jobengine.api.strict_json import NotJson
 from jobengine.errors import (
@@ -71,8 +71,7 @@ def refusals(row: Endpoint, doc: Doc) -> list[Refusal]:
 
 def refusal(row: Endpoint, kind: Kind) -> Refusal:
     """What an error of this kind is on the wire of the row."""
-    table = {**STATUS, **row.dialect.statuses}
-    status = next(table[each] for each in kind.__mro__ if each in table)
+    status = status_of(kind, row.dialect.statuses)
     return Refusal(status, kind.code, _first_line(kind))
 
 
@@ -87,7 +86,7 @@ def _kinds(row: Endpoint, doc: Doc) -> Iterator[Kind]:
         yield from _OF_QUEUES
     elif row.method != "GET":
         yield Forbidden
-    if any(each.place == "query" for each in doc.parameters):
+    if row.dialect.strict or any(each.place == "query" for each in doc.parameters):
         yield BadQuery
     if row.form is not None:
         yield from _BODIES

@@ -247,7 +247,10 @@ def _bulk(
 
 def _dead(body: Any) -> Where:
     """The dead letters that a body means: by its filter, and by name."""
-    where = replace(where_of(body.filter), dead=True)
+    where = where_of(body.filter)
+    if where.dead is False:
+        return replace(where, uids=frozenset())  # no dead letter is none
+    where = replace(where, dead=True)
     if body.uids is UNSET:
         return where
     named = frozenset(body.uids)

@@ -9,6 +9,7 @@ from marshmallow import Schema
 
 from jobengine.api import v2_shapes as shapes
 from jobengine.api.described import Answer, Doc
+from jobengine.api.forms import TooMany
 from jobengine.api.v2_shapes import EXAMPLE_AT, EXAMPLE_LEASE, EXAMPLE_UID
 from jobengine.api.v2_words import (
     ATOMIC,
@@ -56,6 +57,8 @@ JOBS, MANY, DEAD, QUEUES, SCHEDULES, HEALTH = (
 _MADE = (DuplicateJob, JobTooLarge, QueueFull, MemoryFull)
 _HELD = (JobNotFound, WrongState, StaleLease, JobCancelled)
 _ONCE = (KeyReused,)
+# The first job of some callers makes its queue.
+_DYNAMIC = (QueueExists, InvalidQueue)
 
 _LOCATION = ("Location", "Where it is.")
 _ETAG = ("ETag", "The version of the job: see If-Match.")
@@ -119,7 +122,7 @@ ENQUEUE = Doc(
         ),
     },
     (ON_CONFLICT, IDEMPOTENCY_KEY, PREFER_MINIMAL, TRACEPARENT),
-    (*_MADE, *_ONCE),
+    (*_MADE, *_DYNAMIC, *_ONCE),
     NEW_JOB,
 )
 ENQUEUE_BATCH = Doc(
@@ -130,7 +133,7 @@ ENQUEUE_BATCH = Doc(
         201: ok("All are queued: `atomic=true`.", shapes.EnqueuedMany, _REPLAYED),
     },
     (ATOMIC, ON_CONFLICT, IDEMPOTENCY_KEY, TRACEPARENT),
-    (*_MADE, *_ONCE),
+    (*_MADE, *_DYNAMIC, *_ONCE),
     [NEW_JOB, {"content": {"to": "bob"}}],
 )
 CLAIM = Doc(
@@ -262,7 +265,7 @@ REQUEUE = Doc(
     JOBS,
     "read, and to hold the job; write on the queues of the new jobs",
     {201: ok("The job is complete and these follow it.", shapes.EnqueuedMany)},
-    refusals=(*_HELD, *_MADE),
+    refusals=(*_HELD, *_MADE, *_DYNAMIC, TooMany),
     body={"lease": EXAMPLE_LEASE, "jobs": [{"queue": "mail", **NEW_JOB}]},
 )
 CANCEL = Doc(
@@ -368,6 +371,7 @@ PAUSE = Doc(
     QUEUES,
     "manage",
     {200: ok("It hands out nothing.", shapes.Queue)},
+    refusals=(InvalidQueue,),
     body={"reason": "maintenance"},
 )
 RESUME = Doc(QUEUES, "manage", {200: ok("It hands out jobs.", shapes.Queue)})
@@ -389,7 +393,7 @@ CREATE_SCHEDULE = Doc(
     "manage",
     {201: ok("It is there.", shapes.Schedule, _LOCATION, _REPLAYED)},
     (IDEMPOTENCY_KEY,),
-    (ScheduleExists, InvalidSchedule, JobTooLarge, *_ONCE),
+    (ScheduleExists, InvalidSchedule, QueueFull, MemoryFull, *_ONCE),
     NEW_SCHEDULE,
 )
 GET_SCHEDULE = Doc(
@@ -402,7 +406,7 @@ REPLACE_SCHEDULE = Doc(
     SCHEDULES,
     "manage",
     _SCHEDULE,
-    refusals=(ScheduleNotFound, InvalidSchedule, JobTooLarge),
+    refusals=(ScheduleNotFound, InvalidSchedule, MemoryFull),
     body={key: value for key, value in NEW_SCHEDULE.items() if key != "name"},
 )
 DELETE_SCHEDULE = Doc(
@@ -412,7 +416,9 @@ DELETE_SCHEDULE = Doc(
     refusals=(ScheduleNotFound,),
 )
 PAUSE_SCHEDULE = Doc(SCHEDULES, "manage", _SCHEDULE, refusals=(ScheduleNotFound,))
-RESUME_SCHEDULE = PAUSE_SCHEDULE
+RESUME_SCHEDULE = Doc(
+    SCHEDULES, "manage", _SCHEDULE, refusals=(ScheduleNotFound, InvalidSchedule)
+)
 
 # --- health -----------------------------------------------------------------------
 

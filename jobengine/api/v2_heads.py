@@ -48,6 +48,7 @@ V2 = Dialect(
         WrongType: 415,
         PreconditionRequired: 428,
     },
+    strict=True,
 )
 
 # Jobs handed out at once: each is rendered while everybody waits.

@@ -128,7 +128,7 @@ def _made(found: Found) -> bytes:
         return b'{"status":201,"uid":"%b"}' % found.uid.encode()
     if isinstance(found, Kept):
         return b'{"status":200,"uid":"%b"}' % found.job.uid.encode()
-    status = status_of(found, V2.statuses)
+    status = status_of(type(found), V2.statuses)
     return b'{"status":%d,"uid":null,"problem":%b}' % (
         status,
         _text({"status": status, "code": found.code, "detail": str(found)}),
@@ -152,7 +152,7 @@ def _completed(uid: str, found: Job | JobEngineError) -> bytes:
 
 
 def _refused(error: JobEngineError) -> bytes:
-    status = status_of(error, V2.statuses)
+    status = status_of(type(error), V2.statuses)
     return b'"status":%d,"code":"%b"' % (status, error.code.encode())
 
 

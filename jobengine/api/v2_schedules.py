@@ -32,6 +32,7 @@ from jobengine.api.v2_work import QUEUE
 from jobengine.core.access import READ, Caller
 from jobengine.core.job import INSTANT_MAX, OWN, PRIORITY_DEFAULT, Terms
 from jobengine.core.schedules import MISFIRES, NewSchedule, Schedule, next_runs
+from jobengine.engine import Receipt
 from jobengine.errors import InvalidSchedule
 
 SCHEDULES = QUEUE + "/schedules"
@@ -75,8 +76,14 @@ def list_schedules(desk: Desk, asked: Asked, queue: str) -> Reply:
     return Reply(200, msgspec.json.encode({"schedules": shown}), JSON)
 
 
+# Slow are those that look for the next instant: that may be years away.
 @V2.endpoint(
-    "POST", SCHEDULES, statuses=(201, 409), form=_NEW, doc=docs.CREATE_SCHEDULE
+    "POST",
+    SCHEDULES,
+    statuses=(201, 409),
+    lane=Lane.SLOW,
+    form=_NEW,
+    doc=docs.CREATE_SCHEDULE,
 )
 def create_schedule(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Make a schedule: from now on each of its instants makes one job."""
@@ -95,43 +102,70 @@ def create_schedule(desk: Desk, asked: Asked, queue: str) -> Reply:
     return reply(told(made), receipt)
 
 
-@V2.endpoint("GET", SCHEDULE, statuses=(200,), head=True, doc=docs.GET_SCHEDULE)
+@V2.endpoint(
+    "GET",
+    SCHEDULE,
+    statuses=(200,),
+    lane=Lane.SLOW,
+    head=True,
+    doc=docs.GET_SCHEDULE,
+)
 def get_schedule(desk: Desk, asked: Asked, queue: str, schedule: str) -> Reply:
     """Show the schedule, and when it will make jobs next."""
     caller = asked.once(read_head).caller
     return _reply(desk, caller, desk.house.schedules.get(caller, queue, schedule))
 
 
-@V2.endpoint("PUT", SCHEDULE, statuses=(200,), form=_CHANGED, doc=docs.REPLACE_SCHEDULE)
+@V2.endpoint(
+    "PUT",
+    SCHEDULE,
+    statuses=(200,),
+    lane=Lane.SLOW,
+    form=_CHANGED,
+    doc=docs.REPLACE_SCHEDULE,
+)
 def replace_schedule(desk: Desk, asked: Asked, queue: str, schedule: str) -> Reply:
     """Have the schedule be as the body says; what it has done is remembered."""
-    caller = asked.once(read_head).caller
+    head = asked.once(read_head)
+    receipt = head.receipt()
     new = _new(asked.body(_CHANGED), schedule)
-    return _reply(
-        desk, caller, desk.house.schedules.replace(caller, queue, schedule, new)
+    after = desk.house.schedules.replace(
+        head.caller, queue, schedule, new, receipt=receipt
     )
+    return _reply(desk, head.caller, after, receipt)
 
 
 @V2.endpoint("DELETE", SCHEDULE, statuses=(204,), doc=docs.DELETE_SCHEDULE)
 def delete_schedule(desk: Desk, asked: Asked, queue: str, schedule: str) -> Reply:
     """Delete the schedule; the jobs that it made stay."""
-    caller = asked.once(read_head).caller
-    desk.house.schedules.delete(caller, queue, schedule)
-    return Reply(204)
+    head = asked.once(read_head)
+    receipt = head.receipt()
+    desk.house.schedules.delete(head.caller, queue, schedule, receipt=receipt)
+    return Reply(204, receipt=receipt)
 
 
 @V2.endpoint("POST", SCHEDULE + "/pause", statuses=(200,), doc=docs.PAUSE_SCHEDULE)
 def pause_schedule(desk: Desk, asked: Asked, queue: str, schedule: str) -> Reply:
     """Have the schedule make no jobs until it is resumed."""
-    caller = asked.once(read_head).caller
-    return _reply(desk, caller, desk.house.schedules.pause(caller, queue, schedule))
+    head = asked.once(read_head)
+    receipt = head.receipt()
+    after = desk.house.schedules.pause(head.caller, queue, schedule, receipt=receipt)
+    return _reply(desk, head.caller, after, receipt)
 
 
-@V2.endpoint("POST", SCHEDULE + "/resume", statuses=(200,), doc=docs.RESUME_SCHEDULE)
+@V2.endpoint(
+    "POST",
+    SCHEDULE + "/resume",
+    statuses=(200,),
+    lane=Lane.SLOW,
+    doc=docs.RESUME_SCHEDULE,
+)
 def resume_schedule(desk: Desk, asked: Asked, queue: str, schedule: str) -> Reply:
     """Have the schedule make jobs again, from its next instant on."""
-    caller = asked.once(read_head).caller
-    return _reply(desk, caller, desk.house.schedules.resume(caller, queue, schedule))
+    head = asked.once(read_head)
+    receipt = head.receipt()
+    after = desk.house.schedules.resume(head.caller, queue, schedule, receipt=receipt)
+    return _reply(desk, head.caller, after, receipt)
 
 
 def _new(body: Any, name: str) -> NewSchedule:
@@ -168,8 +202,10 @@ def _told_made(desk: Desk, caller: Caller, made: Schedule) -> Told:
     return 201, (("Location", path),), _rendered(desk, caller, made)
 
 
-def _reply(desk: Desk, caller: Caller, schedule: Schedule) -> Reply:
-    return Reply(200, _rendered(desk, caller, schedule), JSON)
+def _reply(
+    desk: Desk, caller: Caller, schedule: Schedule, receipt: Receipt | None = None
+) -> Reply:
+    return Reply(200, _rendered(desk, caller, schedule), JSON, receipt=receipt)
 
 
 def _rendered(desk: Desk, caller: Caller, schedule: Schedule) -> bytes:

@@ -147,7 +147,7 @@ class Run(Shape):
     attempt = whole("Which run it was.", 1)
     began_at = instant("When it began.")
     ended_at = instant("When it ended.")
-    outcome = text("How it ended.", "failed")
+    outcome = text("How it ended.", "attempts")
     error = text("What its worker said.", "timeout", allow_none=True)
 
 
@@ -252,7 +252,7 @@ class Changed(Shape):
     """What a request on many jobs came to."""
 
     matched = whole("Jobs that fit.", 12)
-    changed = whole("Jobs that were changed, or would be in a dry run.", 12)
+    changed = whole("Jobs that were changed; none in a dry run.", 12)
     remaining = whole("Jobs that fit and are left: ask again.", 0)
     dry_run = flag("Whether nothing was done.")
 
@@ -376,6 +376,23 @@ class Stats(Shape):
 # --- schedules --------------------------------------------------------------------
 
 
+def _term(example: Any) -> dict[str, Any]:
+    return {
+        "description": "Of its jobs; absent: as the queue has it.",
+        "example": example,
+    }
+
+
+_BACKOFF = {
+    "kind": "constant",
+    "base_ms": 1000,
+    "factor": 2.0,
+    "max_ms": 3_600_000,
+    "delays_ms": [],
+    "jitter": 0.0,
+}
+
+
 class Schedule(Shape):
     """A job that comes again and again."""
 
@@ -404,6 +421,14 @@ class Schedule(Shape):
     priority = whole("Of its jobs.", 50, least=1)
     valid_for_ms = whole("How long its jobs may wait.", 60_000, allow_none=True)
     fingerprint = text("Of its jobs.", "t-9", allow_none=True)
+    # What its jobs leave to the queue is not there.
+    max_attempts = fields.Integer(allow_none=True, metadata=_term(3))
+    poison_after = fields.Integer(allow_none=True, metadata=_term(3))
+    lease_ms = fields.Integer(metadata=_term(60_000))
+    keep_ms = fields.Integer(metadata=_term(60_000))
+    dead_keep_ms = fields.Integer(metadata=_term(60_000))
+    backoff = fields.Nested(Backoff, metadata=_term(_BACKOFF))
+    durable = fields.Boolean(metadata=_term(True))
     content = any_json("Of its jobs. For readers.", {"report": "daily"})
 
 

@@ -47,7 +47,6 @@ from jobengine.api.v2_heads import (
     trace_of,
 )
 from jobengine.api.v2_jobs import (
-    Found,
     beats_told,
     completions_told,
     each_told,
@@ -59,7 +58,6 @@ from jobengine.api.v2_jobs import (
 )
 from jobengine.core.job import Job
 from jobengine.engine import Conflict, Kept, Receipt
-from jobengine.errors import Forbidden, QueueNotFound
 
 QUEUE = "/api/v2/queues/{queue}"
 JOB_AT = QUEUE + "/jobs/{uid}"
@@ -111,10 +109,10 @@ def enqueue_jobs(desk: Desk, asked: Asked, queue: str) -> Reply:
     making = asked.once(read_making_many)
     receipt = making.head.receipt()
     news = new_jobs(asked.body(JOBS), trace_of(asked))
-    told = partial(each_told, status=201) if making.atomic else _told_each
+    told = partial(each_told, status=201 if making.atomic else 200)
     once = once_of(asked, making.head.caller, "batch", queue, told=told)
     verb = desk.engine.enqueue_batch if making.atomic else desk.engine.enqueue_each
-    desk.engine.check(making.head.caller, queue)
+    desk.engine.check_writer(making.head.caller, queue)
     found = verb(
         making.head.caller,
         [(queue, new) for new in news],
@@ -317,17 +315,6 @@ def _told_made(desk: Desk, making: Making, found: Sequence[Job | Kept]) -> Told:
     if making.head.minimal:
         return 201, (*made_headers(one), APPLIED), b""
     return 201, made_headers(one), render(one, rules_of(desk, one.queue))
-
-
-def _told_each(found: Sequence[Found]) -> Told:
-    """What is answered to who made many.
-
-    Raises:
-        QueueNotFound, Forbidden: it may make none, so none was made.
-    """
-    if found and isinstance(found[0], QueueNotFound | Forbidden):
-        raise found[0]
-    return each_told(found)
 
 
 def _settled(desk: Desk, job: Job, receipt: Receipt | None) -> Reply:

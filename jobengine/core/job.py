@@ -1,5 +1,6 @@
 """What a job is, and what makes a new one valid. Knows no wire and no store."""
 
+import re
 from enum import IntEnum
 
 from msgspec import Struct
@@ -324,6 +325,9 @@ def instant_faults(name: str, value: int | None) -> list[tuple[str, str]]:
 KEY_CHARS_MAX = 1024
 # A traceparent of version 00 has 55; later ones may say more.
 TRACE_CHARS_MAX = 256
+
+# What would break a line of a log, or a table.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 # A place to go on from, not the work itself: it stands in every row of its job.
 PROGRESS_BYTES_MAX = 64 << 10

@@ -2,12 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hostile import DEEP, FIELDS, KINDS, UIDS, VALUES
 from native import Native, OnFlask, code, told
-from serving import Heard, Settings
+from serving import LIMITS, Heard, Settings
 
 from jobengine.api.endpoint import Endpoint
 from jobengine.api.v2 import V2
@@ -19,7 +20,8 @@ NEEDLE = "needle-4711"
 
 @pytest.fixture
 def api() -> Native:
-    found = OnFlask(Settings())
+    # Nobody waits here: nothing may hold the test up.
+    found = OnFlask(Settings(limits=replace(LIMITS, wait_seconds=0)))
     found.taken()
     return found
 

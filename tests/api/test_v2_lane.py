@@ -4,6 +4,7 @@ The same bytes go to two servers with equal houses, of which only one has the la
 test_lane.py.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +17,10 @@ from native import TRACE
 from serving import request
 from test_lane import Twin, shape
 
-from jobengine.api.endpoint import Lane
-from jobengine.api.lane import Head, Incoming
+from jobengine.api.endpoint import Endpoint, Lane
+from jobengine.api.lane import Head, Incoming, Pattern
 from jobengine.api.v2 import V2
+from jobengine.api.v2_work import JOB_AT, QUEUE
 
 # A house in which the shop may write to `mail`, and the mailer read it.
 JOBS = "/api/v2/queues/mail/jobs"
@@ -285,6 +287,27 @@ def test_whatever_job_or_queue_is_named_both_say_the_same(
             post("", JOB, at=f"/api/v2/queues/{uid}/jobs", name="shop"),
             request("GET", f"{JOBS}/{uid}", "mailer"),
         )
+
+
+def test_of_a_known_head_the_job_may_be_another(twins: tuple[Twin, Twin]) -> None:
+    for verb in ("heartbeat", "complete"):
+        alike(
+            twins,
+            *(post(f"/{uid}/{verb}") for uid in [HELD, QUEUED, *UIDS, "bulk", HELD]),
+            *(post(f"/{HELD}/{other}") for other in ("heartbeat", "fail", "complete")),
+        )
+
+
+def test_a_path_with_a_word_of_its_own_in_that_place_shares_no_head() -> None:
+    def row(path: str) -> Endpoint:
+        return next(row for row in V2.endpoints if row.path == path)
+
+    beat, bulk = row(f"{JOB_AT}/heartbeat"), row(f"{QUEUE}/jobs/bulk/retry")
+    clash = dataclasses.replace(bulk, path=f"{QUEUE}/jobs/bulk/heartbeat")
+
+    assert Pattern(beat, V2.endpoints).shares
+    assert not Pattern(beat, [*V2.endpoints, clash]).shares
+    assert Pattern(row(f"{QUEUE}/jobs/claim"), V2.endpoints).tail == ""
 
 
 # --- what is long work ----------------------------------------------------------------

@@ -6,7 +6,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from native import CARRIERS, Native, at, code, pointers, speaking, told, uids
+from native import (
+    CARRIERS,
+    Native,
+    OnFlask,
+    at,
+    code,
+    pointers,
+    speaking,
+    told,
+    uids,
+)
+from serving import Settings
 
 from jobengine.api import v2_pages
 
@@ -402,9 +413,8 @@ def test_a_list_of_nothing_is_empty(api: Native) -> None:
     assert api.list() == {"jobs": [], "next": None}
 
 
-def test_so_many_listings_at_once_and_no_more(api: Native) -> None:
-    if not hasattr(api, "app"):
-        pytest.skip("the desk of the loop is its thread's")
+def test_so_many_listings_at_once_and_no_more() -> None:
+    api = OnFlask(Settings())
     desk = api.app.extensions["jobengine"]
     give_up = [desk.begin_listing() for _ in range(2)]
 

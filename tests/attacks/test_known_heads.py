@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from indoors import Indoors
 from strict import Answer, answers
-from words import SMUGGLED, UID, update
+from words import JSON, SHOP, SMUGGLED, UID, update
 
 
 def asked(house: Indoors, data: bytes) -> list[Answer]:
@@ -88,3 +88,54 @@ def test_a_head_that_differs_is_read_as_if_it_were_the_first(
     house: Indoors, change: str
 ) -> None:
     check_the_parser_says_the_same(house, CHANGES[change](update(UID)))
+
+
+# --- of a path that goes on behind its variable ---------------------------------------
+
+BOTH = b"/api/v2/queues/both/jobs"
+
+
+def native(path: bytes, body: bytes = b"{}") -> bytes:
+    head = b"POST %b%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b"
+    return head % (BOTH, path, SHOP, JSON, len(body), body)
+
+
+def beat(uid: bytes) -> bytes:
+    """A request that starts the lease of a job over."""
+    return native(b"/%b/heartbeat" % uid)
+
+
+@pytest.fixture
+def busy() -> Indoors:
+    """A house that knows how it is asked to start a lease over."""
+    house = Indoors()
+    asked(house, native(b"", b'{"content":1}'))
+    (taken,) = asked(house, native(b"/claim", b""))
+    uid = json.loads(taken.body)["jobs"][0]["uid"].encode()
+    for _ in range(3):
+        (done,) = asked(house, beat(uid))
+        assert done.status == 200
+    assert house.turns.heads.recall(beat(UID), "127.0.0.1") is not None
+    return house
+
+
+@pytest.mark.parametrize("part", [*TAILS, b"bulk", b"x/y/z", b"x/heartbeat"])
+def test_another_part_of_a_path_is_read_as_if_it_were_the_first(
+    busy: Indoors, part: bytes
+) -> None:
+    check_the_parser_says_the_same(busy, beat(part))
+
+
+@pytest.mark.parametrize("verb", [b"complete", b"fail", b"heartbeat/", b"", b"retry"])
+def test_another_verb_is_read_as_if_it_were_the_first(
+    busy: Indoors, verb: bytes
+) -> None:
+    check_the_parser_says_the_same(busy, native(b"/%b/%b" % (UID, verb)))
+    check_the_parser_says_the_same(busy, native(b"/" + verb))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_head_of_such_a_path_that_differs_is_read_as_if_it_were_the_first(
+    busy: Indoors, change: str
+) -> None:
+    check_the_parser_says_the_same(busy, CHANGES[change](beat(UID)))

@@ -273,3 +273,10 @@ def test_the_last_error_is_that_of_the_last_run() -> None:
     assert PLAIN.error is None
     assert replace(PLAIN, past=Past()).error is None
     assert replace(PLAIN, past=past).error == "second"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\0", "\x7f", "\x85"])
+def test_a_key_has_no_control_characters(text: str) -> None:
+    for key in ("unique_key", "fingerprint"):
+        with pytest.raises(InvalidJob, match=f"{key}: must be without control"):
+            NewJob(b"{}", **{key: text})

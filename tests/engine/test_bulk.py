@@ -416,3 +416,19 @@ def test_who_manages_may_do_it_and_others_not_even_count(
     assert refusal(desk.bulk, act, EVERY, caller) is error
     # Asked at once, and not when the first part is.
     assert refusal(desk.admin.bulk, caller, "q", act, EVERY) is error
+
+
+def test_those_that_stay_as_they_are_keep_nobody_from_coming_to_the_end(
+    desk: Desk,
+) -> None:
+    kept = [desk.put(unique_key=key) for key in ("a", "b")]
+    for job in kept:
+        desk.engine.cancel(ME, "q", job.uid)
+        desk.put(unique_key=job.keys.unique)  # type: ignore[union-attr]
+    others = [desk.put() for _ in range(3)]
+    for job in others:
+        desk.engine.cancel(ME, "q", job.uid)
+    cancelled = Where(states=frozenset({State.CANCELLED}))
+
+    assert desk.bulk(RETRY, cancelled, limit=2) == Progress(5, 4, 2)
+    assert desk.bulk(RETRY, cancelled, limit=2) == Progress(3, 3, 1)
