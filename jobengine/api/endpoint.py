@@ -121,7 +121,7 @@ Route = Callable[..., Reply]
 class Endpoint:
     """One row. `path` has its variables in braces; `statuses` are its own answers.
 
-    `one_time`: its query, or more than the end of its path, differs from each request
+    `one_time`: its query, or more than one part of its path, differs from each request
     to the next. What `Asked.once` remembers knows no query then.
     """
 

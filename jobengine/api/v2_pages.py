@@ -36,9 +36,13 @@ FILTERS = ("state", *_TRUTHS, *_INSTANTS, *_NUMBERS, *_TEXTS)
 _PAGING = ("limit", "cursor", "order")
 
 
-class Narrowed(Schema):
+class FilterBody(Schema):
     """Which jobs are meant: those for which all of this is so."""
 
+    state = fields.List(
+        fields.String(required=True, validate=validate.OneOf(list(STATES))),
+        validate=validate.Length(min=1),
+    )
     dead = Flag()
     scheduled = Flag()
     created_after, created_before = Time(), Time()
@@ -54,15 +58,6 @@ class Narrowed(Schema):
     unique_key = fields.String()
     fingerprint = fields.String()
     reason = fields.String()
-
-
-class FilterBody(Narrowed):
-    """The same, by their states and by name too."""
-
-    state = fields.List(
-        fields.String(required=True, validate=validate.OneOf(list(STATES))),
-        validate=validate.Length(min=1),
-    )
     uids = fields.List(
         fields.String(required=True), validate=validate.Length(max=UIDS_MAX)
     )

@@ -338,6 +338,8 @@ def _key_faults(
 ) -> list[tuple[str, str]]:
     if not 0 < len(value) <= most:
         return [(name, f"must be 1 to {most} characters")]
+    if _CONTROL.search(value):
+        return [(name, "must be without control characters")]
     try:
         value.encode()
     except UnicodeEncodeError:
