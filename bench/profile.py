@@ -50,7 +50,7 @@ class Bench:
         self.house = engine.open_at(folder / "profile.queuedb")
         app = create_app(self.house, settings, Status())
         self.lane = HotLane(app.extensions["jobengine"], ENDPOINTS.values())
-        self.heads, self.wire = Heads(self.lane), Wire()
+        self.heads, self.wire = Heads(), Wire()
         self.gateway = Gateway(app, ("127.0.0.1", "6010"), "http")
         self.committer = self.house.store.take_turns(lambda: None)
         self.house.store.journal._tail.file.sync = lambda: None  # type: ignore[union-attr]

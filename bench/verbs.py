@@ -1,7 +1,7 @@
 """What a request costs the daemon, verb by verb: the native API beside v1.
 
 A real daemon on a real file; the cost is the time of processor that its process takes.
-Requests come as from 32 clients at once: so many share a turn and its sync.
+32 clients ask at once: so many share a turn and its sync.
 """
 
 import json
@@ -9,13 +9,13 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bench import daemon, engine
 from bench.table import Rates, progress, ratios, show_ratio, spread
 
-# At once on the wire, and of each verb in a round.
-GROUP, REQUESTS = 32, 1920
+# Clients, each with one request at a time, and requests of each verb in a round.
+GROUP, REQUESTS = 32, 3200
 BATCH, BATCHES = 100, 20
 ASKED = "1.3 at most"
 ACCEPT = b"Host: 127.0.0.1\r\nX-Name: bench\r\nX-Queue: bench\r\n"
@@ -27,12 +27,12 @@ Answers = list[Any]
 
 
 class Wire:
-    """One connection, and how the daemon's process has spent its time."""
+    """The clients' connections, and how the daemon's process has spent its time."""
 
     def __init__(self, served: daemon.Daemon) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", served.port))
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = self._sock.makefile("rb")
+        address = "127.0.0.1", served.port
+        self._socks = [socket.create_connection(address) for _ in range(GROUP)]
+        self._files = [sock.makefile("rb") for sock in self._socks]
         self._threads = Path(f"/proc/{served.worker}/task")
 
     def cpu_ns(self) -> int:
@@ -47,23 +47,23 @@ class Wire:
         found: Answers = []
         began = self.cpu_ns()
         for group in _groups(requests):
-            self._sock.sendall(b"".join(group))
-            found += [self._answer() for _ in group]
+            for sock, said in zip(self._socks, group, strict=False):
+                sock.sendall(said)
+            found += [
+                _answer(file) for _, file in zip(group, self._files, strict=False)
+            ]
         return found, (self.cpu_ns() - began) / len(found) / 1e3
 
-    def _answer(self) -> Any:
-        status = self._file.readline()
-        length, lease = 0, ""
-        while (line := self._file.readline()) != b"\r\n":
-            name, _, text = line.partition(b":")
-            if name.lower() == b"content-length":
-                length = int(text)
-            elif name.lower() == b"x-jobengine-lease":
-                lease = text.strip().decode()
-        body = self._file.read(length)
-        assert status[9:10] == b"2", (status, body)
-        said = json.loads(body) if body else {}
-        return said | {"lease_token": lease} if lease else said
+
+def _answer(file: BinaryIO) -> Any:
+    status, length = file.readline(), 0
+    while (line := file.readline()) != b"\r\n":
+        name, _, text = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(text)
+    body = file.read(length)
+    assert status[9:10] == b"2", (status, body)
+    return json.loads(body) if body else None
 
 
 def _groups(requests: Iterable[bytes]) -> Iterator[list[bytes]]:

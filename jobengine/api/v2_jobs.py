@@ -115,6 +115,15 @@ def held_told(job: Job) -> bytes:
     return b'{"lease_until":"%b"}' % instant(job.lease.until)
 
 
+def ended_told(job: Job) -> bytes:
+    """When the job was done, and how long it is kept."""
+    return b'{"state":"%b","finished_at":%b,"keep_until":%b}' % (
+        _WORDS[job.state],
+        instant_or_null(job.finished_at),
+        instant_or_null(job.keep_until),
+    )
+
+
 def _etag(job: Job) -> tuple[tuple[str, str]]:
     return (("ETag", etag_of(job)),)
 

@@ -219,6 +219,14 @@ class LeaseUntil(Shape):
     lease_until = instant("When the job is taken back, unless it is moved again.")
 
 
+class Ended(Shape):
+    """A job that is done."""
+
+    state = text("Where it stands.", "complete", validate=validate.OneOf(STATES))
+    finished_at = instant("When it was done.")
+    keep_until = instant("When it will be forgotten.")
+
+
 class Beaten(Shape):
     """What became of one of many heartbeats."""
 

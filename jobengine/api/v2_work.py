@@ -50,6 +50,7 @@ from jobengine.api.v2_jobs import (
     beats_told,
     completions_told,
     each_told,
+    ended_told,
     held_told,
     jobs_told,
     made_headers,
@@ -229,7 +230,7 @@ def complete_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     )
     if head.minimal:
         return Reply(204, headers=(APPLIED,), receipt=receipt)
-    return _settled(desk, job, receipt)
+    return Reply(200, ended_told(job), JSON, receipt=receipt)
 
 
 @V2.endpoint("POST", JOB_AT + "/fail", statuses=(200, 409), form=FAIL, doc=docs.FAIL)
