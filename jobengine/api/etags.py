@@ -1,13 +1,11 @@
 """The version of a job as HTTP compares it: ETag, If-Match, If-None-Match (RFC 9110).
 
-Knows no route. Ours are all strong: two rows with one ETag are the same row.
+Knows no route. Ours are all strong: what has one ETag is the same to the byte.
 """
 
 import re
 from collections.abc import Callable
 from uuid import uuid4
-
-import msgspec
 
 from jobengine.api.exchange import IF_MATCH, IF_NONE_MATCH, Sent
 from jobengine.api.identity import BadHeader
@@ -21,21 +19,20 @@ _LIST = re.compile(
 )
 _TAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 
-_encode = msgspec.msgpack.Encoder().encode
-
 # Each process has a key of its own. Else those who may not read the content could try
 # out what it says, until it has this ETag. What hashes is SipHash, which is made for
 # keys, and has one of its own too, unless somebody has set PYTHONHASHSEED.
 _KEY = uuid4().bytes
 
 
-def etag_of(job: Job) -> str:
-    """The ETag of this row of the job, in this process."""
-    return '"%016x"' % (hash(_KEY + _encode(job)) & _64_BITS)
+def etag_of(shown: bytes, content: bytes) -> str:
+    """The ETag, in this process, of a job that is *shown* so, but for its content."""
+    return '"%016x"' % (hash(b"%b%b%b" % (_KEY, shown, content)) & _64_BITS)
 
 
-def if_match(sent: Sent) -> Callable[[Job], bool] | None:
-    """Whether a job is one that If-Match lets be changed; None where it was not sent.
+def if_match(sent: Sent, version: Callable[[Job], str]) -> Callable[[Job], bool] | None:
+    """Whether a job, by the ETag that is its *version*, is one that If-Match lets be
+    changed; None where it was not sent.
 
     Raises:
         BadHeader: it is neither `*` nor a list of ETags.
@@ -44,7 +41,7 @@ def if_match(sent: Sent) -> Callable[[Job], bool] | None:
     if tags is None:
         return None
     # A weak one never matches strongly (RFC 9110, 8.8.3.2): ours have no W/.
-    return lambda job: tags == ["*"] or etag_of(job) in tags
+    return lambda job: tags == ["*"] or version(job) in tags
 
 
 def if_none_match(sent: Sent, etag: str) -> bool:
@@ -64,5 +61,7 @@ def _tags(sent: Sent, name: str) -> list[str] | None:
     if text.strip() == "*":
         return ["*"]
     if not _LIST.fullmatch(text):
-        raise BadHeader(f'the header {name} must be * or ETags, as in "q83vEjRWeJCr"')
+        raise BadHeader(
+            f'the header {name} must be * or ETags, as in "0f3c5a9e77d1b204"'
+        )
     return _TAG.findall(text)

@@ -70,20 +70,27 @@ def render_for(job: Job, rules: QueueRules, held: frozenset[Right]) -> bytes:
     return render(job, rules, content=read, told=read or WRITE in held)
 
 
+def version_of(job: Job, rules: QueueRules) -> str:
+    """The ETag of the job as it is, whoever sees it."""
+    return etag_of(render(job, rules), job.content)
+
+
 def job_told(job: Job, rules: QueueRules, held: frozenset[Right]) -> Told:
     """The whole job as who has these rights may see it."""
-    return 200, _etag(job), render_for(job, rules, held)
+    etag = ("ETag", version_of(job, rules))
+    return 200, (etag,), render_for(job, rules, held)
 
 
 def verb_told(job: Job, rules: QueueRules) -> Told:
     """What has become of a job, to whom it was that did it. The content is known."""
-    return 200, _etag(job), render(job, rules)
+    shown = render(job, rules)
+    return 200, (("ETag", etag_of(shown, job.content)),), shown
 
 
-def made_headers(job: Job) -> tuple[tuple[str, str], ...]:
-    """Where a new job is, and its version."""
-    location = f"{path_of(job.queue)}/jobs/{job.uid}"
-    return ("Location", location), ("ETag", etag_of(job))
+def made_told(job: Job, rules: QueueRules) -> Told:
+    """A new job, where it is and its version, to whom it was that asked for it."""
+    _, headers, shown = verb_told(job, rules)
+    return 201, (("Location", f"{path_of(job.queue)}/jobs/{job.uid}"), *headers), shown
 
 
 def jobs_told(jobs: list[Job], rules: QueueRules) -> bytes:
@@ -122,10 +129,6 @@ def ended_told(job: Job) -> bytes:
         instant_or_null(job.finished_at),
         instant_or_null(job.keep_until),
     )
-
-
-def _etag(job: Job) -> tuple[tuple[str, str]]:
-    return (("ETag", etag_of(job)),)
 
 
 def _results(shown: Iterable[bytes]) -> bytes:

@@ -5,12 +5,13 @@ Translates. What a job may be is core's, who may do what is the engine's.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
 from jobengine.api import v2_docs as docs
 from jobengine.api.endpoint import Desk, Lane
-from jobengine.api.etags import etag_of, if_match, if_none_match
+from jobengine.api.etags import if_match, if_none_match
 from jobengine.api.exchange import JSON, Asked, Reply, Wait
 from jobengine.api.instants import instant_or_null
 from jobengine.api.paced import rested
@@ -24,7 +25,7 @@ from jobengine.api.v2_heads import (
     reply,
     rules_of,
 )
-from jobengine.api.v2_jobs import job_told, render_for, verb_told
+from jobengine.api.v2_jobs import job_told, render_for, verb_told, version_of
 from jobengine.api.v2_pages import Page, read_page
 from jobengine.api.v2_work import JOB_AT, QUEUE
 from jobengine.core.explain import Blocker, Explanation
@@ -67,7 +68,7 @@ def get_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     if seen.watch is not None and seen.job.state not in FINISHED:
         wait = Wait(seen.watch.line, caller.name, seconds, seen.watch)
         return Reply(204, wait=wait)
-    etag = etag_of(seen.job)
+    etag = version_of(seen.job, seen.rules)
     if if_none_match(asked, etag):
         return Reply(304, headers=(("ETag", etag),))
     return reply(job_told(seen.job, seen.rules, seen.rights))
@@ -81,7 +82,7 @@ def patch_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     head = asked.once(read_head)
     receipt = head.receipt()
     change = change_of(asked.body(PATCH))
-    when = if_match(asked)
+    when = if_match(asked, partial(_version, desk))
     if when is None:
         raise PreconditionRequired(
             "send If-Match with the ETag that the job was last seen with, or *"
@@ -97,7 +98,7 @@ def delete_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     """Delete the job, whatever its state."""
     head = asked.once(read_head)
     receipt = head.receipt()
-    when = if_match(asked)
+    when = if_match(asked, partial(_version, desk))
     desk.engine.delete(head.caller, queue, uid, when=when, receipt=receipt)
     return Reply(204, receipt=receipt)
 
@@ -139,6 +140,10 @@ def explain_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
         give_up()
     assert found is not None, "the last is the answer"
     return Reply(200, _explained(found), JSON)
+
+
+def _version(desk: Desk, job: Job) -> str:
+    return version_of(job, rules_of(desk, job.queue))
 
 
 def page_of(desk: Desk, head: CallerHead, queue: str, page: Page, path: str) -> Reply:

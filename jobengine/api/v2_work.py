@@ -53,8 +53,7 @@ from jobengine.api.v2_jobs import (
     ended_told,
     held_told,
     jobs_told,
-    made_headers,
-    render,
+    made_told,
     verb_told,
 )
 from jobengine.core.job import Job
@@ -313,9 +312,10 @@ def _told_made(desk: Desk, making: Making, found: Sequence[Job | Kept]) -> Told:
     one = found[0]
     if isinstance(one, Kept):
         return verb_told(one.job, rules_of(desk, one.job.queue))
+    status, headers, shown = made_told(one, rules_of(desk, one.queue))
     if making.head.minimal:
-        return 201, (*made_headers(one), APPLIED), b""
-    return 201, made_headers(one), render(one, rules_of(desk, one.queue))
+        return status, (*headers, APPLIED), b""
+    return status, headers, shown
 
 
 def _settled(desk: Desk, job: Job, receipt: Receipt | None) -> Reply:
