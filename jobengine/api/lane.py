@@ -8,6 +8,7 @@ what the lane answers Flask would have answered too. Knows no socket.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -304,6 +305,12 @@ def _says(other: list[str], parts: list[str], at: int) -> bool:
             for theirs, ours in zip(other, parts, strict=True)
         )
     )
+
+
+@cache
+def _on_the_wire(name: str) -> bytes:
+    """A header's name as the parser gives it. We ask for few."""
+    return name.lower().encode("latin-1")
 
 
 def _template(row: Endpoint) -> bytes:

@@ -117,7 +117,7 @@ ENQUEUE = Doc(
         ),
         201: ok(
             "The job is queued.",
-            *(shapes.Job, _LOCATION, _ETAG, _REPLAYED, _APPLIED),
+            *(shapes.Job, _LOCATION, _REPLAYED, _APPLIED),
             shown=job(),
         ),
     },

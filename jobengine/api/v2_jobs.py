@@ -87,10 +87,9 @@ def verb_told(job: Job, rules: QueueRules) -> Told:
     return 200, (("ETag", etag_of(shown, job.content)),), shown
 
 
-def made_told(job: Job, rules: QueueRules) -> Told:
-    """A new job, where it is and its version, to whom it was that asked for it."""
-    _, headers, shown = verb_told(job, rules)
-    return 201, (("Location", f"{path_of(job.queue)}/jobs/{job.uid}"), *headers), shown
+def place_of(job: Job) -> tuple[tuple[str, str], ...]:
+    """Where a new job is, as a header."""
+    return (("Location", f"{path_of(job.queue)}/jobs/{job.uid}"),)
 
 
 def jobs_told(jobs: list[Job], rules: QueueRules) -> bytes:

@@ -53,7 +53,8 @@ from jobengine.api.v2_jobs import (
     ended_told,
     held_told,
     jobs_told,
-    made_told,
+    place_of,
+    render,
     verb_told,
 )
 from jobengine.core.job import Job
@@ -312,10 +313,9 @@ def _told_made(desk: Desk, making: Making, found: Sequence[Job | Kept]) -> Told:
     one = found[0]
     if isinstance(one, Kept):
         return verb_told(one.job, rules_of(desk, one.job.queue))
-    status, headers, shown = made_told(one, rules_of(desk, one.queue))
     if making.head.minimal:
-        return status, (*headers, APPLIED), b""
-    return status, headers, shown
+        return 201, (*place_of(one), APPLIED), b""
+    return 201, place_of(one), render(one, rules_of(desk, one.queue))
 
 
 def _settled(desk: Desk, job: Job, receipt: Receipt | None) -> Reply:

@@ -66,7 +66,6 @@ def test_a_job_has_all_its_members_from_the_beginning(api: Native) -> None:
         "result": None,
     }
     assert heard.headers["location"] == f"/api/v2/queues/q/jobs/{uid}"
-    assert heard.headers["etag"] == api.get(uid).headers["etag"]
 
 
 def test_all_that_a_new_job_may_say_is_kept(api: Native) -> None:
@@ -622,7 +621,7 @@ def test_a_request_with_a_key_is_done_once(api: Native) -> None:
     assert (again.status, again.body) == (201, first.body)
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
-    for name in ("location", "etag", "content-type"):
+    for name in ("location", "content-type"):
         assert again.headers[name] == first.headers[name]
     assert len(api.list()["jobs"]) == 1
 
