@@ -12,6 +12,7 @@ CASES ?= 100
 VENV := .venv
 BIN := $(VENV)/bin
 URL := http://127.0.0.1:$(PORT)
+QUEUE := $(URL)/api/v2/queues/test_queue_1
 # One stamp an extra; newer metadata installs again.
 METADATA := setup.cfg setup.py pyproject.toml
 
@@ -32,9 +33,11 @@ run: $(VENV)/.installed ## install and start the daemon on 127.0.0.1, PORT=6010
 	@echo
 	@echo "JobEngine at $(URL). Ctrl-C stops it. In another terminal:"
 	@echo
-	@echo "curl -i -X PUT $(URL)/api/v1/jobs/create -H 'X-Name: service3' -H 'X-Queue: test_queue_1' -H 'Content-Type: application/json' -d '{\"content\": {\"hello\": \"world\"}, \"priority\": 50, \"valid_for\": 3600}'"
-	@echo "curl -i $(URL)/api/v1/jobs/next -H 'X-Name: service1' -H 'X-Queue: test_queue_1'"
-	@echo "curl -i $(URL)/api/v1/jobs -H 'X-Name: service1' -H 'X-Queue: test_queue_1'"
+	@echo "curl -i $(QUEUE)/jobs -H 'X-Name: service3' -H 'Content-Type: application/json' -d '{\"content\": {\"hello\": \"world\"}}'"
+	@echo "curl -i -X POST $(QUEUE)/jobs/claim -H 'X-Name: service1'"
+	@echo "curl -i $(QUEUE)/jobs -H 'X-Name: service1'"
+	@echo
+	@echo "All that it can be asked: $(URL)/docs"
 	@echo
 	@if [ -z "$$SECRET$$SECRET_FILE" ]; then export SECRET_FILE=var/secret; fi; \
 	CONFIG_PATH=config.yml DB_PATH=var/jobengine.queuedb HOST=127.0.0.1 PORT=$(PORT) \
