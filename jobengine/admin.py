@@ -264,18 +264,23 @@ class Admin:
                 if job is not None and act.fits(job) and where.meets(job, tx.now)
             )
 
-    def cancel_group(self, caller: Caller, queue: str, fingerprint: str) -> int:
-        """Cancel all live jobs of this fingerprint, running ones too: how many.
+    def cancel_group(
+        self, caller: Caller, queue: str, fingerprint: str
+    ) -> Iterator[int]:
+        """Cancel all live jobs of this fingerprint, running ones too: how many, part by
+        part.
 
         Raises:
             QueueNotFound, Forbidden: the caller may not write to the queue.
         """
         rules = self._engine.admit(caller, queue, WRITE)
-        count, more = 0, True
+        return self._cancel_parts(rules, fingerprint)
+
+    def _cancel_parts(self, rules: QueueRules, fingerprint: str) -> Iterator[int]:
+        more = True
         while more:
             cancelled, more = self._cancel_part(rules, fingerprint)
-            count += cancelled
-        return count
+            yield cancelled
 
     def _cancel_part(self, rules: QueueRules, fingerprint: str) -> tuple[int, bool]:
         """How many were cancelled, and whether there may be more."""

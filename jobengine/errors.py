@@ -11,6 +11,7 @@ class JobEngineError(Exception):
 
     code = "error"
     retryable = False
+    at: int | None = None  # which of many was refused, where that is known
 
 
 # --- Refused: the request is at fault, and asking again will not help -------------

@@ -206,5 +206,6 @@ def memory_full(most: int) -> MemoryFull:
 def forbidden(caller: Caller, queue: str, right: Right) -> Forbidden:
     """The refusal of a caller that sees the queue and has not this right."""
     return Forbidden(
-        f"queue {queue!r} refuses {caller.name!r}: it has no {right.name.lower()} right"
+        f"queue {queue!r} refuses {caller.name!r}: it has no {right.name.lower()} "
+        "right, which the lists of the queue in config.yml give"
     )

@@ -3,7 +3,7 @@
 A part of the engine, which is the door.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
@@ -225,18 +225,22 @@ class Intake(Gate):
         self,
         tx: Transaction,
         caller: Caller,
-        news: Iterable[tuple[str, NewJob]],
+        news: Sequence[tuple[str, NewJob]],
         conflict: Conflict,
     ) -> list[Job | Kept]:
         """What `enqueue_batch` does, in a transaction that does nothing after it."""
         known: dict[str, QueueRules] = {}
         new_uid = self._new_uids().__next__
         jobs = []
-        for queue, new in news:
-            rules = known.get(queue)
-            if rules is None:
-                rules = known[queue] = self.admit_writer(tx, caller, queue)
-            jobs.append(self._add(tx, rules, new, conflict, new_uid))
+        for number, (queue, new) in enumerate(news):
+            try:
+                rules = known.get(queue)
+                if rules is None:
+                    rules = known[queue] = self.admit_writer(tx, caller, queue)
+                jobs.append(self._add(tx, rules, new, conflict, new_uid))
+            except (Refused, Unavailable) as error:
+                error.at = number if len(news) > 1 else None
+                raise
         # What `admit_writer` has made is in force from the end of the block on.
         made = known.keys() - self.rules.queues.keys()
         if made:

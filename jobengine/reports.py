@@ -264,7 +264,7 @@ class Reports(Intake):
             rules = self.admit(caller, queue, READ)
             job = self._held(tx, caller, rules, ref, lease)
             keep(tx, rules, lifecycle.complete(job, now=tx.now, rules=rules))
-            jobs = self.add_all(tx, caller, news, conflict)
+            jobs = self.add_all(tx, caller, list(news), conflict)
         note(receipt, tx)
         return jobs
 

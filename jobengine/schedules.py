@@ -22,7 +22,6 @@ from jobengine.core.schedules import (
     firing_of,
     job_of,
     never,
-    next_runs,
     paused,
     renewed,
     resumed,
@@ -190,10 +189,6 @@ class Schedules:
             every = tx.records(Schedule)
         mine = (schedule for schedule in every if schedule.queue == queue)
         return sorted(mine, key=lambda schedule: schedule.title)
-
-    def next_runs(self, schedule: Schedule, count: int) -> list[int]:
-        """The next instants for which it makes jobs, NEXT_RUNS_MAX at most."""
-        return next_runs(schedule, count)
 
     def fire(self, tx: Transaction, schedule: Schedule) -> bool:
         """Do what is due; True: a job was made. Else its instant was missed, for there

@@ -48,6 +48,12 @@ class WrongType(Refused):
     code = "wrong_content_type"
 
 
+class UnwantedBody(Refused):
+    """The request has a body that nobody reads."""
+
+    code = "unwanted_body"
+
+
 class Carried:
     """One of Flask's requests. See exchange.Asked."""
 
@@ -168,7 +174,7 @@ def _meant(variable: str) -> str:
 
 
 def _view(desk: Desk, row: Endpoint) -> Callable[..., Response]:
-    bare = row.bare
+    bare, bodiless = row.bare, row.bodiless
 
     def view(**coded: str) -> Response:
         variables = {name: _meant(text) for name, text in coded.items()}
@@ -176,6 +182,8 @@ def _view(desk: Desk, row: Endpoint) -> Callable[..., Response]:
         asked = Carried(desk, request._get_current_object())  # type: ignore[attr-defined]
         if bare:
             none(asked.query)
+        if bodiless and asked.raw().strip() not in (b"", b"{}"):
+            raise UnwantedBody("this takes no body: what it takes is in the query")
         passage: Passage | None = request.environ.get(PASSAGE)
         reply = row.route(desk, asked, **variables)
         if passage is None:

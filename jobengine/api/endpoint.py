@@ -4,7 +4,8 @@ A route is a function of the desk and what is asked, and has three acts: read, c
 write. All else that there is to know about it is data in its row.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import BoundedSemaphore
@@ -105,6 +106,19 @@ class Desk:
             raise Overloaded(f"{LISTINGS_MAX} listings are under way: try again soon")
         return self.listings.release
 
+    @contextmanager
+    def listing(self) -> Iterator[None]:
+        """A place for a listing that is made whole before it is answered.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        give_up = self.begin_listing()
+        try:
+            yield
+        finally:
+            give_up()
+
 
 class Lane(Enum):
     """How much work a route is: see docs/ARCHITECTURE.md, Serving."""
@@ -146,6 +160,11 @@ class Endpoint:
         """Whether a query is refused: its dialect is strict, and it knows none."""
         named = () if self.doc is None else self.doc.parameters
         return self.dialect.strict and all(each.place != "query" for each in named)
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether a body is refused: its dialect is strict, and it reads none."""
+        return self.dialect.strict and self.form is None and self.method != "GET"
 
 
 class Dialect:

@@ -1,6 +1,7 @@
 """The version of a job as HTTP compares it: ETag, If-Match, If-None-Match (RFC 9110).
 
-Knows no route. Ours are all strong: what has one ETag is the same to the byte.
+Knows no route. Ours are all strong: what has one ETag is the same to
+the byte, for whoever sees as much of it.
 """
 
 import re

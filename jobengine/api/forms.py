@@ -230,6 +230,19 @@ class Form:
             raise InvalidJob(*faults)
         return self.shape(**loaded)
 
+    def within(self, body: bytes) -> dict[str, Any]:
+        """What is set in a body that is a member of another.
+
+        Raises:
+            NotJson, InvalidJob: as `read`.
+        """
+        try:
+            found = self.glance(body)
+        except Doubt:
+            found = self.read(body)
+        said = msgspec.structs.asdict(found)
+        return {name: value for name, value in said.items() if value is not UNSET}
+
     def glance(self, body: bytes) -> Any:
         """The same of a body that is plainly fine.
 

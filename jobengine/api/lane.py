@@ -8,7 +8,6 @@ what the lane answers Flask would have answered too. Knows no socket.
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -221,6 +220,8 @@ class HotLane:
                 self._matched[line] = row, head.variables
         if len(path) != len(head.target) and row.bare:
             raise Doubt
+        if asked.body_bytes and row.bodiless:
+            raise Doubt
         self._recall(head, asked, row)
 
     def _match(self, head: Head, path: bytes) -> Endpoint:
@@ -305,12 +306,6 @@ def _says(other: list[str], parts: list[str], at: int) -> bool:
             for theirs, ours in zip(other, parts, strict=True)
         )
     )
-
-
-@cache
-def _on_the_wire(name: str) -> bytes:
-    """A header's name as the parser gives it. We ask for few."""
-    return name.lower().encode("latin-1")
 
 
 def _template(row: Endpoint) -> bytes:

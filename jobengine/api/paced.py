@@ -4,7 +4,12 @@ from collections.abc import Iterable, Iterator
 from time import perf_counter, sleep
 from typing import TypeVar
 
+from jobengine.listing import parts
+
 T = TypeVar("T")
+
+# What is rendered between two rests, one by one.
+SLICE = 50
 
 
 def paced(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -20,11 +25,17 @@ def paced(chunks: Iterator[bytes]) -> Iterator[bytes]:
         began = perf_counter()
 
 
-def rested(parts: Iterable[T]) -> Iterator[T]:
+def rested(work: Iterable[T]) -> Iterator[T]:
     """The parts of a work that is done as they are taken, with a rest between two as
     long as the one before took: to make, and whoever takes it to use."""
     began = perf_counter()
-    for part in parts:
+    for part in work:
         yield part
         sleep(perf_counter() - began)
         began = perf_counter()
+
+
+def one_by_one(found: Iterable[T]) -> Iterator[T]:
+    """All that was found, with such a rest after each SLICE of it."""
+    for part in rested(parts(found, SLICE)):
+        yield from part

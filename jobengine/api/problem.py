@@ -102,16 +102,24 @@ def status_of(kind: type[JobEngineError], statuses: Statuses) -> int:
 
 
 def _faults(error: JobEngineError) -> list[dict[str, str]]:
-    if not isinstance(error, InvalidJob):
+    if isinstance(error, InvalidJob):
+        told = error.errors
+        return [{"pointer": f"/{field}", "detail": what} for field, what in told]
+    if error.at is None:
         return []
-    return [{"pointer": f"/{field}", "detail": what} for field, what in error.errors]
+    return [{"pointer": f"/{error.at}", "detail": str(error)}]
 
 
 def _refused_by_http(error: HTTPException, status: int, request_id: str) -> Response:
     """What the framework refused: no such path, wrong method, body too large, ..."""
     code = error.name.lower().replace(" ", "_")
-    reply = _problem(status, code, error.description or error.name, request_id)
     allow = dict(error.get_headers()).get("Allow")
+    told = error.description or error.name
+    if status == 404:
+        told = "there is no such path: the documents of this version list all"
+    elif allow:
+        told = f"this path takes {allow}, and no other method"
+    reply = _problem(status, code, told, request_id)
     if allow:
         reply.headers["Allow"] = allow
     return reply

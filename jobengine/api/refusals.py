@@ -6,7 +6,7 @@ From what the operation's `doc` says, and from what all of its kind have in comm
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jobengine.api.carried import WrongType
+from jobengine.api.carried import UnwantedBody, WrongType
 from jobengine.api.described import Doc
 from jobengine.api.endpoint import Endpoint
 from jobengine.api.forms import Many, TooMany
@@ -90,6 +90,8 @@ def _kinds(row: Endpoint, doc: Doc) -> Iterator[Kind]:
         yield BadQuery
     if row.form is not None:
         yield from _BODIES
+    if row.bodiless:
+        yield UnwantedBody
     if isinstance(row.form, Many):
         yield TooMany
 

@@ -45,7 +45,7 @@ def members(body: bytes) -> dict[str, bytes]:
     try:
         found = _decode(body)
     except msgspec.DecodeError as error:
-        raise NotJson(f"the body must be one JSON object: {error}") from None
+        raise _not_one("object", body, error) from None
     if found and len(found) != commas + 1:
         raise NotJson("the body has a key twice")
     return {key: bytes(value) for key, value in found.items()}
@@ -62,7 +62,7 @@ def elements(body: bytes) -> list[bytes]:
     try:
         return [bytes(each) for each in _decode_array(body)]
     except msgspec.DecodeError as error:
-        raise NotJson(f"the body must be one JSON array: {error}") from None
+        raise _not_one("array", body, error) from None
 
 
 def whole(body: bytes) -> bytes:
@@ -78,7 +78,12 @@ def whole(body: bytes) -> bytes:
     try:
         return bytes(_decode_raw(body)).strip(_SPACE)
     except msgspec.DecodeError as error:
-        raise NotJson(f"the body must be one JSON value: {error}") from None
+        raise _not_one("value", body, error) from None
+
+
+def _not_one(what: str, body: bytes, error: msgspec.DecodeError) -> NotJson:
+    why = error if body.strip(_SPACE) else "it is empty"
+    return NotJson(f"the body must be one JSON {what}: {why}")
 
 
 def value(text: bytes) -> object:

@@ -5,6 +5,7 @@ Translates. What can be done to which jobs is the engine's.
 """
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -67,44 +68,57 @@ class PurgeBody(HowBody):
     queue = fields.String(required=True)
 
 
+class GroupBody(Schema):
+    """Which jobs belong together."""
+
+    fingerprint = fields.String(required=True)
+
+
+_GROUP = Form(GroupBody())
 _BULK, _REPLAY = Maybe(BulkBody()), Maybe(ReplayBody())
 _PURGE_DEAD, _PURGE = Form(PurgeDeadBody()), Form(PurgeBody())
 
+_endpoint = partial(V2.endpoint, statuses=(200, 409, 429), lane=Lane.SLOW)
 
-@V2.endpoint(
-    *("POST", QUEUE + "/jobs/bulk/retry"),
-    statuses=(200, 409, 429),
-    lane=Lane.SLOW,
-    form=_BULK,
-    doc=docs.BULK,
-)
+
+@_endpoint("POST", QUEUE + "/jobs/bulk/retry", form=_BULK, doc=docs.BULK)
 def retry_jobs(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Have failed and cancelled jobs start anew, up to 10,000 of those that fit."""
     return _bulk_of(desk, asked, queue, Act.RETRY)
 
 
-@V2.endpoint(
-    *("POST", QUEUE + "/jobs/bulk/cancel"),
-    statuses=(200, 409, 429),
-    lane=Lane.SLOW,
-    form=_BULK,
-    doc=docs.BULK,
-)
+@_endpoint("POST", QUEUE + "/jobs/bulk/cancel", form=_BULK, doc=docs.BULK)
 def cancel_jobs(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Cancel unfinished jobs, up to 10,000 of those that fit."""
     return _bulk_of(desk, asked, queue, Act.CANCEL)
 
 
-@V2.endpoint(
-    *("POST", QUEUE + "/jobs/bulk/delete"),
-    statuses=(200, 409, 429),
-    lane=Lane.SLOW,
-    form=_BULK,
-    doc=docs.BULK,
-)
+@_endpoint("POST", QUEUE + "/jobs/bulk/delete", form=_BULK, doc=docs.BULK)
 def delete_jobs(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Delete jobs, up to 10,000 of those that fit."""
     return _bulk_of(desk, asked, queue, Act.DELETE)
+
+
+@V2.endpoint(
+    *("POST", QUEUE + "/jobs/cancel"),
+    statuses=(200,),
+    lane=Lane.SLOW,
+    form=_GROUP,
+    doc=docs.CANCEL_GROUP,
+)
+def cancel_group(desk: Desk, asked: Asked, queue: str) -> Reply:
+    """Cancel the unfinished jobs of a fingerprint, up to 10,000 of them."""
+    caller = asked.once(read_head).caller
+    fingerprint = asked.body(_GROUP).fingerprint
+    parts = desk.house.admin.cancel_group(caller, queue, fingerprint)
+    cancelled, more = 0, False
+    for count in rested(parts):
+        cancelled += count
+        more = cancelled >= BULK_MAX
+        if more:
+            break
+    told = {"cancelled": cancelled, "more": more}
+    return Reply(200, msgspec.json.encode(told), JSON)
 
 
 @V2.endpoint(
@@ -129,23 +143,14 @@ def list_dead_letters(desk: Desk, asked: Asked, queue: str) -> Reply:
 def group_dead_letters(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Count the dead letters that died of the same, the largest groups first."""
     head = asked.once(read_head)
-    give_up = desk.begin_listing()
-    try:
-        groups = _Groups()
+    groups = _Groups()
+    with desk.listing():
         for part in rested(desk.engine.matching(head.caller, queue, DEAD)):
             groups.add(part)
-    finally:
-        give_up()
     return Reply(200, groups.told(), JSON)
 
 
-@V2.endpoint(
-    *("POST", QUEUE + "/dead-letters/replay"),
-    statuses=(200, 409, 429),
-    lane=Lane.SLOW,
-    form=_REPLAY,
-    doc=docs.REPLAY,
-)
+@_endpoint("POST", QUEUE + "/dead-letters/replay", form=_REPLAY, doc=docs.REPLAY)
 def replay_dead_letters(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Have dead letters start anew, up to 10,000 of those that fit."""
     head = asked.once(read_head)
@@ -153,13 +158,7 @@ def replay_dead_letters(desk: Desk, asked: Asked, queue: str) -> Reply:
     return _bulk(desk, head, queue, Act.RETRY, _dead(body), body)
 
 
-@V2.endpoint(
-    *("POST", QUEUE + "/dead-letters/purge"),
-    statuses=(200, 409, 429),
-    lane=Lane.SLOW,
-    form=_PURGE_DEAD,
-    doc=docs.PURGE_DEAD,
-)
+@_endpoint("POST", QUEUE + "/dead-letters/purge", form=_PURGE_DEAD, doc=docs.PURGE_DEAD)
 def purge_dead_letters(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Delete dead letters, up to 10,000 of those that fit."""
     head = asked.once(read_head)
@@ -168,13 +167,7 @@ def purge_dead_letters(desk: Desk, asked: Asked, queue: str) -> Reply:
     return _bulk(desk, head, queue, Act.DELETE, _dead(body), body)
 
 
-@V2.endpoint(
-    *("POST", QUEUE + "/purge"),
-    statuses=(200, 409, 429),
-    lane=Lane.SLOW,
-    form=_PURGE,
-    doc=docs.PURGE,
-)
+@_endpoint("POST", QUEUE + "/purge", form=_PURGE, doc=docs.PURGE)
 def purge_queue(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Delete the jobs of the queue, up to 10,000 of them, whatever their state."""
     head = asked.once(read_head)
@@ -225,8 +218,7 @@ def _bulk(
 ) -> Reply:
     """Do it, and say what it came to."""
     dry_run = body.dry_run is True
-    give_up = desk.begin_listing()
-    try:
+    with desk.listing():
         parts = desk.house.admin.bulk(
             *(head.caller, queue, act, where),
             dry_run=dry_run,
@@ -234,8 +226,6 @@ def _bulk(
             limit=BULK_MAX,
         )
         *_, end = rested(parts)
-    finally:
-        give_up()
     told = {
         "matched": end.matched,
         "changed": end.changed,

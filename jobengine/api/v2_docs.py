@@ -49,9 +49,8 @@ from jobengine.errors import (
     WrongState,
 )
 
-JOBS, MANY, DEAD, QUEUES, SCHEDULES, HEALTH = (
-    *("Jobs", "Many jobs", "Dead letters", "Queues", "Schedules", "Health"),
-)
+JOBS, MANY, DEAD = "Jobs", "Many jobs", "Dead letters"
+QUEUES, SCHEDULES, HEALTH = "Queues", "Schedules", "Health"
 
 # What may go wrong with a job that is made, and with one that is held.
 _MADE = (DuplicateJob, JobTooLarge, QueueFull, MemoryFull)
@@ -298,14 +297,19 @@ EXPLAIN = Doc(
 # --- many jobs --------------------------------------------------------------------
 
 _CHANGED = {200: ok("What it came to.", shapes.Changed)}
-_FILTERED = {"filter": {"state": ["failed"]}, "dry_run": True}
 
 BULK = Doc(
     MANY,
     "manage",
     _CHANGED,
     refusals=(CountDiffers, Overloaded),
-    body=_FILTERED,
+    body={"filter": {"state": ["failed"]}, "dry_run": True},
+)
+CANCEL_GROUP = Doc(
+    MANY,
+    "write",
+    {200: ok("How many were cancelled.", shapes.Cancelled)},
+    body={"fingerprint": "t-9"},
 )
 DEAD_LETTERS = Doc(
     DEAD,

@@ -12,7 +12,6 @@ from msgspec import UNSET
 
 from jobengine.api.forms import (
     AnyJson,
-    Doubt,
     Flag,
     Form,
     Many,
@@ -52,7 +51,8 @@ KINDS_OF_FAILURE = {
 }
 
 
-def _number(least: int, most: int, **more: Any) -> fields.Integer:
+def whole(least: int, most: int, **more: Any) -> fields.Integer:
+    """A member that is a whole number between the two."""
     rule = validate.Range(min=least, max=most)
     return fields.Integer(strict=True, validate=rule, **more)
 
@@ -61,21 +61,21 @@ class BackoffBody(Schema):
     """How long a job waits after a run that failed."""
 
     kind = fields.String(required=True, validate=validate.OneOf(KINDS))
-    base_ms = _number(0, DELAY_MS_MAX)
+    base_ms = whole(0, DELAY_MS_MAX)
     factor = Real()
-    max_ms = _number(0, DELAY_MS_MAX)
-    delays_ms = fields.List(_number(0, DELAY_MS_MAX, required=True))
+    max_ms = whole(0, DELAY_MS_MAX)
+    delays_ms = fields.List(whole(0, DELAY_MS_MAX, required=True))
     jitter = Real()
 
 
 class TermsBody(Schema):
     """What is agreed with the making of a job; what is absent is the queue's."""
 
-    max_attempts = _number(1, ATTEMPTS_MAX, allow_none=True)
-    lease_ms = _number(0, INSTANT_MAX)
-    keep_ms = _number(0, INSTANT_MAX)
-    dead_keep_ms = _number(0, INSTANT_MAX)
-    poison_after = _number(1, ATTEMPTS_MAX, allow_none=True)
+    max_attempts = whole(1, ATTEMPTS_MAX, allow_none=True)
+    lease_ms = whole(0, INSTANT_MAX)
+    keep_ms = whole(0, INSTANT_MAX)
+    dead_keep_ms = whole(0, INSTANT_MAX)
+    poison_after = whole(1, ATTEMPTS_MAX, allow_none=True)
     backoff = Payload()
     durable = Flag()
 
@@ -86,9 +86,9 @@ class JobBody(TermsBody):
     content = AnyJson(required=True)
     priority = fields.Integer(strict=True)
     run_at = Time()
-    delay_ms = _number(0, INSTANT_MAX)
+    delay_ms = whole(0, INSTANT_MAX)
     expires_at = Time()
-    valid_for_ms = _number(1, INSTANT_MAX)
+    valid_for_ms = whole(1, INSTANT_MAX)
     unique_key = fields.String()
     fingerprint = fields.String()
     progress = AnyJson()
@@ -183,7 +183,7 @@ def new_job(body: Any, trace: str | None = None) -> NewJob:
         raise InvalidJob(("valid_for_ms", "say this or expires_at, not both"))
     return NewJob(
         body.content,
-        priority=PRIORITY_DEFAULT if body.priority is UNSET else body.priority,
+        priority=given(body.priority, PRIORITY_DEFAULT),
         valid_for_ms=given(body.valid_for_ms),
         terms=terms_of(body),
         expires_at=given(body.expires_at),
@@ -221,12 +221,12 @@ def terms_of(body: Any) -> Terms:
     if backoff is None and _plain(body):
         return _QUEUES_OWN
     return _terms(
-        _or(body.max_attempts, OWN),
+        given(body.max_attempts, OWN),
         given(body.lease_ms),
         given(body.keep_ms),
         backoff,
-        _or(body.poison_after, OWN),
-        _or(body.dead_keep_ms, OWN),
+        given(body.poison_after, OWN),
+        given(body.dead_keep_ms, OWN),
         body.durable is not False,
     )
 
@@ -277,13 +277,13 @@ def following(body: Any, queue: str, trace: str | None) -> list[tuple[str, NewJo
     except InvalidJob as error:
         raise below("jobs", error) from None
     news = new_jobs(bodies, trace, "jobs/")
-    queues = [queue if each.queue is UNSET else each.queue for each in bodies]
+    queues = [given(each.queue, queue) for each in bodies]
     return list(zip(queues, news, strict=True))
 
 
-def given(value: Any) -> Any:
-    """The value; None where it was not sent."""
-    return None if value is UNSET else value
+def given(value: Any, absent: Any = None) -> Any:
+    """The value; *absent* where it was not sent."""
+    return absent if value is UNSET else value
 
 
 def below(at: str, error: InvalidJob) -> InvalidJob:
@@ -309,31 +309,12 @@ def _plain(body: Any) -> bool:
     )
 
 
-def _or(value: Any, absent: Any) -> Any:
-    return absent if value is UNSET else value
-
-
 def _backoff(raw: bytes) -> Backoff:
     try:
-        body = _read(raw)
-        found = {
-            name: value
-            for name in _BACKOFF.shape.__struct_fields__
-            if (value := getattr(body, name)) is not UNSET
-        }
-        return Backoff(**found | {"delays_ms": tuple(found.get("delays_ms", ()))})
+        said = _BACKOFF.within(raw)
     except InvalidJob as error:
-        told = ((field, what) for field, what in error.errors)
-        raise InvalidJob(
-            *((f if f == "backoff" else f"backoff/{f}", what) for f, what in told)
-        ) from None
-
-
-def _read(raw: bytes) -> Any:
-    try:
-        return _BACKOFF.glance(raw)
-    except Doubt:
-        return _BACKOFF.read(raw)
+        raise below("backoff", error) from None
+    return Backoff(**said | {"delays_ms": tuple(said.get("delays_ms", ()))})
 
 
 _terms = lru_cache(TERMS_KEPT)(Terms)

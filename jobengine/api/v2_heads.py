@@ -226,8 +226,12 @@ def reply(told: Told, receipt: Receipt | None = None) -> Reply:
     return Reply(status, body, JSON if body else None, headers, receipt=receipt)
 
 
-def reply_once(once: Once, receipt: Receipt | None = None) -> Reply:
-    """What was answered, now or the first time."""
+def reply_once(
+    once: Once | None, told: Callable[[Any], Told], made: Any, receipt: Receipt | None
+) -> Reply:
+    """What is *told* of what was *made*; with *once*, now or the first time."""
+    if once is None:
+        return reply(told(made), receipt)
     assert once.answer is not None, "it was done"
     status, headers, body = once.answer.status, once.answer.headers, once.answer.body
     headers = tuple((name, text) for name, text in headers)

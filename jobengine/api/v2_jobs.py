@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from jobengine.api.endpoint import Desk
 from jobengine.api.etags import etag_of
 from jobengine.api.instants import instant, instant_or_null
 from jobengine.api.problem import status_of
-from jobengine.api.v2_heads import V2, Told, path_of
+from jobengine.api.v2_heads import V2, Told, path_of, rules_of
 from jobengine.core.access import READ, WRITE, Right
 from jobengine.core.job import OWN, Job, Keys, Lease, State
 from jobengine.core.past import Past, Run
@@ -81,9 +82,9 @@ def job_told(job: Job, rules: QueueRules, held: frozenset[Right]) -> Told:
     return 200, (etag,), render_for(job, rules, held)
 
 
-def verb_told(job: Job, rules: QueueRules) -> Told:
+def verb_told(desk: Desk, job: Job) -> Told:
     """What has become of a job, to whom it was that did it. The content is known."""
-    shown = render(job, rules)
+    shown = render(job, rules_of(desk, job.queue))
     return 200, (("ETag", etag_of(shown, job.content)),), shown
 
 

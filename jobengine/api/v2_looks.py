@@ -4,7 +4,6 @@
 Translates. What a job may be is core's, who may do what is the engine's.
 """
 
-from collections.abc import Iterator
 from functools import partial
 
 import msgspec
@@ -14,7 +13,7 @@ from jobengine.api.endpoint import Desk, Lane
 from jobengine.api.etags import if_match, if_none_match
 from jobengine.api.exchange import JSON, Asked, Reply, Wait
 from jobengine.api.instants import instant_or_null
-from jobengine.api.paced import rested
+from jobengine.api.paced import one_by_one, rested
 from jobengine.api.v2_forms import PATCH, change_of
 from jobengine.api.v2_heads import (
     V2,
@@ -31,9 +30,6 @@ from jobengine.api.v2_work import JOB_AT, QUEUE
 from jobengine.core.explain import Blocker, Explanation
 from jobengine.core.job import FINISHED, Job
 from jobengine.errors import PreconditionRequired
-
-# Jobs that are rendered between two rests.
-SLICE = 50
 
 
 @V2.endpoint(
@@ -90,7 +86,7 @@ def patch_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     job = desk.engine.patch(
         *(head.caller, queue, uid, change), when=when, receipt=receipt
     )
-    return reply(verb_told(job, rules_of(desk, queue)), receipt)
+    return reply(verb_told(desk, job), receipt)
 
 
 @V2.endpoint("DELETE", JOB_AT, statuses=(204, 412), doc=docs.DELETE_JOB)
@@ -109,7 +105,7 @@ def cancel_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     head = asked.once(read_head)
     receipt = head.receipt()
     job = desk.engine.cancel(head.caller, queue, uid, receipt=receipt)
-    return reply(verb_told(job, rules_of(desk, queue)), receipt)
+    return reply(verb_told(desk, job), receipt)
 
 
 @V2.endpoint("POST", JOB_AT + "/retry", statuses=(200, 409), doc=docs.RETRY)
@@ -118,7 +114,7 @@ def retry_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     head = asked.once(read_head)
     receipt = head.receipt()
     job = desk.engine.retry(head.caller, queue, uid, receipt=receipt)
-    return reply(verb_told(job, rules_of(desk, queue)), receipt)
+    return reply(verb_told(desk, job), receipt)
 
 
 @V2.endpoint(
@@ -132,12 +128,9 @@ def explain_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     """Say why the job is not running, and what would change that."""
     caller = asked.once(read_head).caller
     waiters = desk.house.doorbell.count(queue)
-    give_up = desk.begin_listing()
-    try:
+    with desk.listing():
         slices = desk.engine.explain(caller, queue, uid, waiters=waiters)
         *_, found = rested(slices)
-    finally:
-        give_up()
     assert found is not None, "the last is the answer"
     return Reply(200, _explained(found), JSON)
 
@@ -148,24 +141,14 @@ def _version(desk: Desk, job: Job) -> str:
 
 def page_of(desk: Desk, head: CallerHead, queue: str, page: Page, path: str) -> Reply:
     """The jobs of a page of those at *path*, as the caller may see them."""
-    give_up = desk.begin_listing()
-    try:
+    with desk.listing():
         found = desk.engine.matching(head.caller, queue, page.where)
         jobs, following = page.cut(rested(found))
         rules, held = desk.engine.seen(head.caller, queue)
-        shown = [render_for(job, rules, held) for job in _restful(jobs)]
-    finally:
-        give_up()
+        shown = [render_for(job, rules, held) for job in one_by_one(jobs)]
     cursor = b"null" if following is None else b'"%b"' % following.encode()
     body = b'{"jobs":[%b],"next":%b}' % (b",".join(shown), cursor)
     return Reply(200, body, JSON, page.link(path, following))
-
-
-def _restful(jobs: list[Job]) -> Iterator[Job]:
-    """The jobs, with a rest after each SLICE of them."""
-    slices = (jobs[at : at + SLICE] for at in range(0, len(jobs), SLICE))
-    for part in rested(slices):
-        yield from part
 
 
 def _explained(found: Explanation) -> bytes:

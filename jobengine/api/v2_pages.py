@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from marshmallow import Schema, fields, validate
 from msgspec import UNSET, Struct
 
-from jobengine.api.forms import Doubt, Flag, Form, Time, rfc3339_ms
+from jobengine.api.forms import Flag, Form, Time, rfc3339_ms
 from jobengine.api.query import BadQuery, number, only
-from jobengine.api.v2_forms import below
+from jobengine.api.v2_forms import below, whole
 from jobengine.api.v2_heads import truth
 from jobengine.api.v2_jobs import STATES
 from jobengine.core.job import ATTEMPTS_MAX, Job
@@ -49,12 +49,8 @@ class FilterBody(Schema):
     updated_after, updated_before = Time(), Time()
     run_after, run_before = Time(), Time()
     finished_after, finished_before = Time(), Time()
-    attempts_min = fields.Integer(
-        strict=True, validate=validate.Range(min=0, max=ATTEMPTS_MAX)
-    )
-    attempts_max = fields.Integer(
-        strict=True, validate=validate.Range(min=0, max=ATTEMPTS_MAX)
-    )
+    attempts_min = whole(0, ATTEMPTS_MAX)
+    attempts_max = whole(0, ATTEMPTS_MAX)
     unique_key = fields.String()
     fingerprint = fields.String()
     reason = fields.String()
@@ -140,22 +136,9 @@ def where_of(raw: bytes | Any) -> Where:
     if raw is UNSET:
         return Where()
     try:
-        body = _glanced(raw)
+        return _where(_FILTER.within(raw))
     except InvalidJob as error:
         raise below("filter", error) from None
-    said = {
-        name: value
-        for name in _FILTER.shape.__struct_fields__
-        if (value := getattr(body, name)) is not UNSET
-    }
-    return _where(said)
-
-
-def _glanced(raw: bytes) -> Any:
-    try:
-        return _FILTER.glance(raw)
-    except Doubt:
-        return _FILTER.read(raw)
 
 
 def _where(said: dict[str, Any]) -> Where:

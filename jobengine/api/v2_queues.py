@@ -13,7 +13,7 @@ from jobengine.api import v2_docs as docs
 from jobengine.api.endpoint import Desk, Lane
 from jobengine.api.exchange import JSON, Asked, Reply
 from jobengine.api.forms import Form, Maybe
-from jobengine.api.paced import rested
+from jobengine.api.paced import one_by_one
 from jobengine.api.v1_keys import usable_key
 from jobengine.api.v2_forms import given
 from jobengine.api.v2_heads import V2, path_of, read_head
@@ -22,9 +22,6 @@ from jobengine.core.access import ALL, Caller, Right, administers, rights
 from jobengine.core.queues import QueueRules
 
 QUEUES = "/api/v2/queues"
-
-# Queues that are rendered between two rests.
-SLICE = 50
 
 
 class QueueBody(Schema):
@@ -53,11 +50,9 @@ def list_queues(desk: Desk, asked: Asked) -> Reply:
     caller = asked.once(read_head).caller
     found = desk.engine.queues(caller)
     # Callers may make thousands.
-    slices = (found[at : at + SLICE] for at in range(0, len(found), SLICE))
     shown = [
         msgspec.Raw(msgspec.json.encode(_shown(desk, caller, *each)))
-        for part in rested(slices)
-        for each in part
+        for each in one_by_one(found)
     ]
     return Reply(200, msgspec.json.encode({"queues": shown}), JSON)
 
@@ -70,8 +65,8 @@ def create_queue(desk: Desk, asked: Asked) -> Reply:
     desk.house.admin.create_queue(
         caller,
         body.name,
-        read=_or_none(body.read),
-        write=_or_none(body.write),
+        read=given(body.read, ()),
+        write=given(body.write, ()),
         access_key=None if body.access_key is UNSET else usable_key(body.access_key),
     )
     rules = desk.engine.rules.queues[body.name]
@@ -101,7 +96,7 @@ def delete_queue(desk: Desk, asked: Asked, queue: str) -> Reply:
 def pause_queue(desk: Desk, asked: Asked, queue: str) -> Reply:
     """Hand out no jobs of the queue until it is resumed."""
     caller = asked.once(read_head).caller
-    reason = given(asked.body(_PAUSE).reason) or ""
+    reason = given(asked.body(_PAUSE).reason, "")
     desk.house.admin.pause(caller, queue, reason)
     return _queue(desk, caller, queue)
 
@@ -152,7 +147,3 @@ _RULES = (
     *("lease_ms", "keep_ms", "dead_keep_ms", "max_attempts", "poison_after"),
     *("max_jobs", "max_bytes", "max_job_bytes", "max_inprogress"),
 )
-
-
-def _or_none(names: Any) -> Any:
-    return () if names is UNSET else names

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import msgspec
 from marshmallow import fields, validate
-from msgspec import UNSET
 
 from jobengine.api import v2_docs as docs
 from jobengine.api.endpoint import Desk, Lane
@@ -18,14 +17,13 @@ from jobengine.api.exchange import JSON, Asked, Reply
 from jobengine.api.forms import AnyJson, Form
 from jobengine.api.instants import instant
 from jobengine.api.paced import rested
-from jobengine.api.v2_forms import TermsBody, given, terms_of
+from jobengine.api.v2_forms import TermsBody, given, terms_of, whole
 from jobengine.api.v2_heads import (
     V2,
     Told,
     once_of,
     path_of,
     read_head,
-    reply,
     reply_once,
 )
 from jobengine.api.v2_work import QUEUE
@@ -52,10 +50,14 @@ class ScheduleBody(TermsBody):
     misfire = fields.String(validate=validate.OneOf(MISFIRES))
     content = AnyJson(required=True)
     priority = fields.Integer(strict=True)
-    valid_for_ms = fields.Integer(
-        strict=True, validate=validate.Range(min=1, max=INSTANT_MAX)
-    )
+    valid_for_ms = whole(1, INSTANT_MAX)
     fingerprint = fields.String()
+
+
+class ChangedScheduleBody(ScheduleBody):
+    """The same; its name may be said again."""
+
+    name = fields.String()
 
 
 class NewScheduleBody(ScheduleBody):
@@ -64,7 +66,7 @@ class NewScheduleBody(ScheduleBody):
     name = fields.String(required=True)
 
 
-_NEW, _CHANGED = Form(NewScheduleBody()), Form(ScheduleBody())
+_NEW, _CHANGED = Form(NewScheduleBody()), Form(ChangedScheduleBody())
 
 
 @V2.endpoint("GET", SCHEDULES, statuses=(200,), lane=Lane.SLOW, doc=docs.LIST_SCHEDULES)
@@ -96,10 +98,7 @@ def create_schedule(desk: Desk, asked: Asked, queue: str) -> Reply:
     made = desk.house.schedules.create(
         head.caller, queue, new, once=once, receipt=receipt
     )
-    if once is not None:
-        return reply_once(once, receipt)
-    assert made is not None, "it was not done before"
-    return reply(told(made), receipt)
+    return reply_once(once, told, made, receipt)
 
 
 @V2.endpoint(
@@ -128,7 +127,10 @@ def replace_schedule(desk: Desk, asked: Asked, queue: str, schedule: str) -> Rep
     """Have the schedule be as the body says; what it has done is remembered."""
     head = asked.once(read_head)
     receipt = head.receipt()
-    new = _new(asked.body(_CHANGED), schedule)
+    body = asked.body(_CHANGED)
+    if given(body.name, schedule) != schedule:
+        raise InvalidSchedule(("name", "must be as in the path"))
+    new = _new(body, schedule)
     after = desk.house.schedules.replace(
         head.caller, queue, schedule, new, receipt=receipt
     )
@@ -179,13 +181,13 @@ def _new(body: Any, name: str) -> NewSchedule:
             name,
             body.cron,
             body.content,
-            zone="UTC" if body.zone is UNSET else body.zone,
-            priority=PRIORITY_DEFAULT if body.priority is UNSET else body.priority,
+            zone=given(body.zone, "UTC"),
+            priority=given(body.priority, PRIORITY_DEFAULT),
             terms=terms_of(body),
             valid_for_ms=given(body.valid_for_ms),
             fingerprint=given(body.fingerprint),
-            jitter_ms=given(body.jitter_ms) or 0,
-            misfire=given(body.misfire) or "skip",
+            jitter_ms=given(body.jitter_ms, 0),
+            misfire=given(body.misfire, "skip"),
         )
     except InvalidSchedule as error:
         raise InvalidSchedule(

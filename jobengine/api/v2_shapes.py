@@ -265,6 +265,13 @@ class Changed(Shape):
     dry_run = flag("Whether nothing was done.")
 
 
+class Cancelled(Shape):
+    """How many jobs of a fingerprint were cancelled."""
+
+    cancelled = whole("Jobs that were cancelled.", 3)
+    more = flag("Whether there may be more: ask again.")
+
+
 class Group(Shape):
     """Dead letters that say the same."""
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from jobengine.api.described import Parameter
 from jobengine.api.v2_forms import BackoffBody, FollowingBody
-from jobengine.api.v2_pages import FilterBody
+from jobengine.api.v2_heads import CLAIM_MAX
+from jobengine.api.v2_pages import PAGE_DEFAULT, PAGE_MAX, FilterBody
 from jobengine.api.v2_shapes import EXAMPLE_AT, EXAMPLE_TRACE, EXAMPLE_UID, STATES
 from jobengine.core.backoff import DELAYS_MAX, FACTOR_MAX
 from jobengine.core.job import (
+    ATTEMPTS_MAX,
     KEY_CHARS_MAX,
     PRIORITY_DEFAULT,
     PRIORITY_MAX,
@@ -91,7 +93,7 @@ IF_NONE_MATCH = Parameter(
     "If-None-Match",
     "The ETag that is known: 304 while the job still has it.",
     ETAGS,
-    '"q83vEjRWeJCr"',
+    '"0f3c5a9e77d1b204"',
     "header",
 )
 PREFER_WAIT = Parameter(
@@ -124,19 +126,21 @@ ON_CONFLICT = Parameter(
     "refuse",
 )
 ATOMIC = Parameter("atomic", "All jobs are queued, or none.", TRUTH, False)
-MAX = Parameter("max", "How many jobs to take at most.", number(1, 1000), 1)
+MAX = Parameter("max", "How many jobs to take at most.", number(1, CLAIM_MAX), 1)
 WAIT = Parameter(
     "wait",
     "How many seconds to wait; `limits.wait_seconds` at most.",
     SECONDS,
     0,
 )
-LIMIT = Parameter("limit", "How many to show at most.", number(1, 1000), 100)
+LIMIT = Parameter(
+    "limit", "How many to show at most.", number(1, PAGE_MAX), PAGE_DEFAULT
+)
 CURSOR = Parameter("cursor", "Where to go on: `next` of the part before.", TEXT)
 ORDER = Parameter("order", "Which first.", words("oldest", "newest"), "oldest")
 
 _STATES: Schema = {"type": "array", "items": words(*STATES), "minItems": 1}
-_ATTEMPTS = number(0, 1 << 31)
+_ATTEMPTS = number(0, ATTEMPTS_MAX)
 
 FILTER = (
     Parameter("state", "In one of these states.", _STATES, ["queued"]),

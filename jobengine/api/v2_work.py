@@ -58,7 +58,7 @@ from jobengine.api.v2_jobs import (
     verb_told,
 )
 from jobengine.core.job import Job
-from jobengine.engine import Conflict, Kept, Receipt
+from jobengine.engine import Conflict, Kept
 
 QUEUE = "/api/v2/queues/{queue}"
 JOB_AT = QUEUE + "/jobs/{uid}"
@@ -91,7 +91,7 @@ def enqueue_job(desk: Desk, asked: Asked, queue: str) -> Reply:
         receipt=receipt,
         once=once,
     )
-    return reply(told(found), receipt) if once is None else reply_once(once, receipt)
+    return reply_once(once, told, found, receipt)
 
 
 @V2.endpoint(
@@ -121,7 +121,7 @@ def enqueue_jobs(desk: Desk, asked: Asked, queue: str) -> Reply:
         receipt=receipt,
         once=once,
     )
-    return reply(told(found), receipt) if once is None else reply_once(once, receipt)
+    return reply_once(once, told, found, receipt)
 
 
 @V2.endpoint(
@@ -245,12 +245,12 @@ def fail_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     job = desk.engine.fail(
         *(head.caller, queue, uid),
         error=given(body.error),
-        reason=KINDS_OF_FAILURE[given(body.kind) or "retry"],
+        reason=KINDS_OF_FAILURE[given(body.kind, "retry")],
         retry_at=given(body.retry_at),
         lease=given(body.lease),
         receipt=receipt,
     )
-    return _settled(desk, job, receipt)
+    return reply(verb_told(desk, job), receipt)
 
 
 @V2.endpoint(
@@ -266,7 +266,7 @@ def release_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     receipt = head.receipt()
     lease = given(asked.body(RELEASE).lease)
     job = desk.engine.release(head.caller, queue, uid, lease=lease, receipt=receipt)
-    return _settled(desk, job, receipt)
+    return reply(verb_told(desk, job), receipt)
 
 
 @V2.endpoint(
@@ -286,7 +286,7 @@ def reschedule_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
         lease=given(body.lease),
         receipt=receipt,
     )
-    return _settled(desk, job, receipt)
+    return reply(verb_told(desk, job), receipt)
 
 
 @V2.endpoint(
@@ -312,11 +312,7 @@ def _told_made(desk: Desk, making: Making, found: Sequence[Job | Kept]) -> Told:
     """What is answered to who made one job."""
     one = found[0]
     if isinstance(one, Kept):
-        return verb_told(one.job, rules_of(desk, one.job.queue))
+        return verb_told(desk, one.job)
     if making.head.minimal:
         return 201, (*place_of(one), APPLIED), b""
     return 201, place_of(one), render(one, rules_of(desk, one.queue))
-
-
-def _settled(desk: Desk, job: Job, receipt: Receipt | None) -> Reply:
-    return reply(verb_told(job, rules_of(desk, job.queue)), receipt)

@@ -10,7 +10,7 @@ from typing import Literal
 from zlib import crc32
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from jobengine.core.cron import Cron
 from jobengine.core.job import PRIORITY_DEFAULT, NewJob, Terms
@@ -148,22 +148,8 @@ def begun(new: NewSchedule, *, queue: str, now: int) -> Schedule:
     Raises:
         InvalidSchedule: it would never make a job.
     """
-    schedule = Schedule(
-        queue,
-        new.title,
-        now,
-        None,
-        None,
-        new.cron,
-        new.zone,
-        new.content,
-        new.priority,
-        new.terms,
-        new.valid_for_ms,
-        new.fingerprint,
-        new.jitter_ms,
-        new.misfire,
-    )
+    said = asdict(new)
+    schedule = Schedule(queue=queue, noted_at=now, due_at=None, next_at=None, **said)
     return resumed(schedule, now=now)
 
 
@@ -310,8 +296,8 @@ def _counted(cron: Cron, first: int, end: int | None) -> int:
     return count
 
 
-def _waiting(schedule: Schedule, cron: Cron, next_at: int | None) -> Schedule:
-    due_at = None if next_at is None else _due_at(schedule, cron, next_at)
+def _waiting(schedule: Schedule, cron: Cron, next_at: int) -> Schedule:
+    due_at = _due_at(schedule, cron, next_at)
     return replace(schedule, next_at=next_at, due_at=due_at)
 
 

@@ -1,15 +1,13 @@
 """The native API over either carrier: Flask's own client, or the event loop."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote
 
-from serving import Client, Heard, Serving, Settings, request
+from carriers import ByFlask, ByLoop, Site, open_site
+from serving import Heard, Settings
 
-from jobengine.api.app import create_app
-from jobengine.api.health import Status
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.testing import SimClock, memory_house
 
@@ -31,11 +29,10 @@ RULES = Rulebook(
     admins=frozenset({"root"}),
     dynamic=QueueRules("", read=frozenset({"maker"}), write=frozenset({"maker"})),
 )
-CARRIERS = ["flask", "loop"]
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-class Native:
+class Native(Site):
     """What clients of the native API do, by name."""
 
     def __init__(self, settings: Settings, rules: Rulebook = RULES) -> None:
@@ -63,11 +60,6 @@ class Native:
         return self.carry(
             method, "/api/v2" + path, fields, b"" if body is None else data
         )
-
-    def carry(
-        self, method: str, path: str, fields: dict[str, str], data: bytes
-    ) -> Heard:
-        raise NotImplementedError
 
     def enqueue(self, content: Any = None, *, query: str = "", **how: Any) -> Heard:
         """A new job in q. Members in lower case, headers with a capital."""
@@ -130,51 +122,20 @@ class Native:
             pass
 
 
-class OnFlask(Native):
-    def __init__(self, settings: Settings, rules: Rulebook = RULES) -> None:
-        super().__init__(settings, rules)
-        self.app = create_app(self.house, settings, Status())
-
-    def carry(
-        self, method: str, path: str, fields: dict[str, str], data: bytes
-    ) -> Heard:
-        answer = self.app.test_client().open(
-            path, method=method, headers=fields, data=data
-        )
-        found = {name.lower(): text for name, text in answer.headers.items()}
-        return Heard(answer.status_code, found, answer.data)
+class OnFlask(ByFlask, Native):
+    """By Flask."""
 
 
-class OnLoop(Native):
-    def __init__(self, settings: Settings, rules: Rulebook = RULES) -> None:
-        super().__init__(settings, rules)
-        self.serving = Serving(self.house, settings)
-        self.client: Client | None = None
-
-    def carry(
-        self, method: str, path: str, fields: dict[str, str], data: bytes
-    ) -> Heard:
-        # One connection, so that heads that were sent before are known by heart.
-        self.client = self.client or self.serving.connect()
-        lines = [f"{name}: {text}" for name, text in fields.items()]
-        said = request(method, path, "", *lines, body=data)
-        return self.client.say(said).hear(head=method == "HEAD")
+class OnLoop(ByLoop, Native):
+    """By the loop."""
 
 
-@contextmanager
 def speaking(
     carrier: str, rules: Rulebook = RULES, **settings: Any
-) -> Iterator[Native]:
+) -> AbstractContextManager[Native]:
     """A daemon with these settings."""
-    said = Settings(**settings)
-    if carrier == "flask":
-        yield OnFlask(said, rules)
-        return
-    on_loop = OnLoop(said, rules)
-    with on_loop.serving:
-        yield on_loop
-        if on_loop.client is not None:
-            on_loop.client.close()
+    kind = OnFlask if carrier == "flask" else OnLoop
+    return open_site(kind(Settings(**settings), rules))
 
 
 def at(queue: str = "q") -> str:

@@ -1,15 +1,13 @@
 """The relay dialect over either carrier: Flask's own client, or the event loop."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from serving import Client, Heard, Serving, Settings, request
+from carriers import ByFlask, ByLoop, Site, open_site
+from serving import Heard, Settings
 
-from jobengine.api.app import create_app
-from jobengine.api.health import Status
 from jobengine.core.queues import QueueRules, Rulebook
 from jobengine.daemon.settings import RelaySettings
 from jobengine.testing import SimClock, memory_house
@@ -29,11 +27,10 @@ RULES = Rulebook(
     admins=frozenset({"root"}),
     dynamic=QueueRules("", read=frozenset({"maker"}), write=frozenset({"maker"})),
 )
-CARRIERS = ["flask", "loop"]
 RELAY = RelaySettings(service="relay")
 
 
-class Relay:
+class Relay(Site):
     """What clients of relay do, by name. They name nobody unless a test does."""
 
     def __init__(self, settings: Settings) -> None:
@@ -57,11 +54,6 @@ class Relay:
         if name is not None:
             fields["X-Name"] = name
         return self.carry(method, path, fields, data)
-
-    def carry(
-        self, method: str, path: str, fields: dict[str, str], data: bytes
-    ) -> Heard:
-        raise NotImplementedError
 
     def enqueue(self, id: str = "1", queue: str = "q", **fields: Any) -> Heard:
         return self.ask("POST", "/enqueue", job(id, queue, **fields))
@@ -114,51 +106,20 @@ class Relay:
             pass
 
 
-class OnFlask(Relay):
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.app = create_app(self.house, settings, Status())
-
-    def carry(
-        self, method: str, path: str, fields: dict[str, str], data: bytes
-    ) -> Heard:
-        answer = self.app.test_client().open(
-            path, method=method, headers=fields, data=data
-        )
-        told = {name.lower(): text for name, text in answer.headers.items()}
-        return Heard(answer.status_code, told, answer.data)
+class OnFlask(ByFlask, Relay):
+    """By Flask."""
 
 
-class OnLoop(Relay):
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.serving = Serving(self.house, settings)
-        self.client: Client | None = None
-
-    def carry(
-        self, method: str, path: str, fields: dict[str, str], data: bytes
-    ) -> Heard:
-        # One connection, so that heads that were sent before are known by heart.
-        self.client = self.client or self.serving.connect()
-        lines = [f"{name}: {text}" for name, text in fields.items()]
-        said = request(method, path, "", *lines, body=data)
-        return self.client.say(said).hear(head=method == "HEAD")
+class OnLoop(ByLoop, Relay):
+    """By the loop."""
 
 
-@contextmanager
 def relaying(
     carrier: str, relay: RelaySettings = RELAY, **settings: Any
-) -> Iterator[Relay]:
+) -> AbstractContextManager[Relay]:
     """A daemon with these settings."""
-    told = Settings(relay=relay, **settings)
-    if carrier == "flask":
-        yield OnFlask(told)
-        return
-    on_loop = OnLoop(told)
-    with on_loop.serving:
-        yield on_loop
-        if on_loop.client is not None:
-            on_loop.client.close()
+    kind = OnFlask if carrier == "flask" else OnLoop
+    return open_site(kind(Settings(relay=relay, **settings)))
 
 
 def job(id: str = "1", queue: str = "q", **fields: Any) -> dict[str, Any]:

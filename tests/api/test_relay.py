@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from carriers import CARRIERS
 from msgspec.structs import replace
-from relaying import CARRIERS, OnLoop, Relay, at, ids, job, relaying, run_at, told
+from relaying import OnLoop, Relay, at, ids, job, relaying, run_at, told
 from serving import request as asked
 
 from jobengine.api.problem import answer

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from carriers import CARRIERS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from relaying import CARRIERS, Relay, at, job, relaying, told
+from relaying import Relay, at, job, relaying, told
 
 from jobengine.api.relay_jobs import BATCH_MAX
 

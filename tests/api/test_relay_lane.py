@@ -285,30 +285,33 @@ def jobs(draw: st.DrawFn) -> bytes:
     return object_of(members)
 
 
+ARRAYS = st.lists(jobs(), max_size=4).map(lambda said: b"[%b]" % b",".join(said))
+NONE = st.just(b"")
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    said = b"[%b]" % b",".join(draw(st.lists(jobs(), max_size=4)))
     id = draw(st.sampled_from([HELD, QUEUED, "1", "2", "3"]))
     name = draw(st.sampled_from(["shop", "mailer", "printer", "nobody", ""]))
-    told: dict[str, tuple[str, bytes, str]] = {
-        "/enqueue": ("POST", draw(jobs()), "shop"),
-        "/v1/enqueue/batch": ("POST", said, "shop"),
-        "/v1/queues/jobs": ("POST", said, "shop"),
-        "/v2/queues/jobs?mode=replace": ("POST", said, "shop"),
-        "/v2/queues/jobs": ("POST", said, "shop"),
-        "/next?queue=mail&num_jobs=2": ("GET", b"", "mailer"),
-        "/v1/queues/mail/jobs": ("GET", b"", "mailer"),
-        f"/v1/heartbeat?queue=mail&job_id={id}": ("PATCH", draw(jobs()), "mailer"),
-        f"/complete?queue=mail&job_id={id}": ("DELETE", b"", "mailer"),
-        f"/v1/queues/mail/jobs/{id}": ("DELETE", b"", name),
-        f"/v2/queues/mail/jobs/{id}": ("DELETE", b"", name),
-        f"/v2/queues/mail/jobs/{id}/run-id/{LEASE}": ("PUT", said, "mailer"),
-        RUN: (draw(st.sampled_from(["PATCH", "DELETE"])), b"", "mailer"),
-        "/reschedule": ("POST", draw(jobs()), "mailer"),
+    told: dict[str, tuple[str, st.SearchStrategy[bytes], str]] = {
+        "/enqueue": ("POST", jobs(), "shop"),
+        "/v1/enqueue/batch": ("POST", ARRAYS, "shop"),
+        "/v1/queues/jobs": ("POST", ARRAYS, "shop"),
+        "/v2/queues/jobs?mode=replace": ("POST", ARRAYS, "shop"),
+        "/v2/queues/jobs": ("POST", ARRAYS, "shop"),
+        "/next?queue=mail&num_jobs=2": ("GET", NONE, "mailer"),
+        "/v1/queues/mail/jobs": ("GET", NONE, "mailer"),
+        f"/v1/heartbeat?queue=mail&job_id={id}": ("PATCH", jobs(), "mailer"),
+        f"/complete?queue=mail&job_id={id}": ("DELETE", NONE, "mailer"),
+        f"/v1/queues/mail/jobs/{id}": ("DELETE", NONE, name),
+        f"/v2/queues/mail/jobs/{id}": ("DELETE", NONE, name),
+        f"/v2/queues/mail/jobs/{id}/run-id/{LEASE}": ("PUT", ARRAYS, "mailer"),
+        RUN: (draw(st.sampled_from(["PATCH", "DELETE"])), NONE, "mailer"),
+        "/reschedule": ("POST", jobs(), "mailer"),
     }
     path = draw(st.sampled_from(list(told)))
-    method, body, usual = told[path]
-    return asked(method, path, body, name=draw(mostly([usual], [name])))
+    method, bodies, usual = told[path]
+    return asked(method, path, draw(bodies), name=draw(mostly([usual], [name])))
 
 
 @settings(

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from carriers import CARRIERS
 from msgspec.structs import replace
-from relaying import CARRIERS, RELAY, Relay, at, job, relaying, told
+from relaying import RELAY, Relay, at, job, relaying, told
 
 from jobengine.daemon.settings import RelaySettings
 

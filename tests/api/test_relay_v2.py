@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from relaying import CARRIERS, Relay, at, ids, job, relaying, run_at, told
+from carriers import CARRIERS
+from relaying import Relay, at, ids, job, relaying, run_at, told
 
 
 @pytest.fixture(params=CARRIERS)

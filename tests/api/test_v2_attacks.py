@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from carriers import CARRIERS
 from msgspec.structs import replace
-from native import CARRIERS, QUEUES, Native, at, speaking, told
+from native import QUEUES, Native, at, speaking, told
 
 from jobengine.api import etags
 from jobengine.api.etags import etag_of

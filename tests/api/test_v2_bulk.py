@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from native import CARRIERS, Native, at, code, pointers, speaking, told, uids
+from carriers import CARRIERS
+from native import Native, at, code, pointers, speaking, told, uids
 
 from jobengine.api import v2_bulk
 
@@ -48,6 +49,18 @@ def test_all_that_fits_is_cancelled_and_retried_and_deleted(api: Native) -> None
     assert states(api) == ["queued", "queued"]
     assert bulk(api, "jobs/bulk/delete", {"filter": {}}) == came_to(2, 2)
     assert states(api) == []
+
+
+def test_the_jobs_of_a_fingerprint_are_cancelled_together(api: Native) -> None:
+    api.taken(fingerprint="a")
+    api.made(fingerprint="a")
+    api.made(fingerprint="b")
+    group = f"{at()}/jobs/cancel"
+
+    for count in (2, 0):
+        heard = api.ask("POST", group, {"fingerprint": "a"})
+        assert told(heard) == {"cancelled": count, "more": False}
+    assert states(api) == ["cancelled", "cancelled", "queued"]
 
 
 def test_a_dry_run_does_nothing(api: Native) -> None:

@@ -353,31 +353,34 @@ def jobs(draw: st.DrawFn) -> bytes:
     return object_of(members)
 
 
+ARRAYS = st.lists(jobs(), max_size=4).map(lambda said: b"[%b]" % b",".join(said))
+NONE, REPORTS = st.just(b""), st.sampled_from([b"", REPORT])
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    said = b"[%b]" % b",".join(draw(st.lists(jobs(), max_size=4)))
     uid = draw(st.sampled_from([HELD, QUEUED, "job-100", "job-200"]))
     name = draw(st.sampled_from(["shop", "mailer", "printer", "nobody", ""]))
     fields = draw(st.sampled_from([[], ["Idempotency-Key: k"], ["Prefer: wait=0"]]))
-    named = b'[{"uid":"%b"},%b]' % (uid.encode(), NAMED)
-    path, body, usual = draw(
+    named = st.just(b'[{"uid":"%b"},%b]' % (uid.encode(), NAMED))
+    path, bodies, usual = draw(
         st.sampled_from(
             [
-                ("", draw(jobs()), "shop"),
-                ("?on_conflict=replace", draw(jobs()), "shop"),
-                ("/batch", said, "shop"),
-                ("/batch?atomic=true&on_conflict=keep", said, "shop"),
-                ("/claim?max=2", b"", "mailer"),
+                ("", jobs(), "shop"),
+                ("?on_conflict=replace", jobs(), "shop"),
+                ("/batch", ARRAYS, "shop"),
+                ("/batch?atomic=true&on_conflict=keep", ARRAYS, "shop"),
+                ("/claim?max=2", NONE, "mailer"),
                 ("/heartbeat", named, "mailer"),
                 ("/complete", named, "mailer"),
-                (f"/{uid}/heartbeat", draw(st.sampled_from([b"", REPORT])), "mailer"),
-                (f"/{uid}/complete", draw(st.sampled_from([b"", REPORT])), "mailer"),
-                (f"/{uid}/fail", b"", "mailer"),
-                (f"/{uid}/cancel", b"", "shop"),
+                (f"/{uid}/heartbeat", REPORTS, "mailer"),
+                (f"/{uid}/complete", REPORTS, "mailer"),
+                (f"/{uid}/fail", NONE, "mailer"),
+                (f"/{uid}/cancel", NONE, "shop"),
             ]
         )
     )
-    return post(path, body, *fields, name=draw(mostly([usual], [name])))
+    return post(path, draw(bodies), *fields, name=draw(mostly([usual], [name])))
 
 
 @settings(

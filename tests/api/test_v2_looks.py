@@ -6,17 +6,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from native import (
-    CARRIERS,
-    Native,
-    OnFlask,
-    at,
-    code,
-    pointers,
-    speaking,
-    told,
-    uids,
-)
+from carriers import CARRIERS
+from native import Native, OnFlask, at, code, pointers, speaking, told, uids
 from serving import Settings
 
 from jobengine.api import v2_pages

@@ -66,6 +66,7 @@ CASES = {
     "retry_job": Case(of("dead", "retry"), WRITE),
     "explain_job": Case(of("waits", "explain"), ANY),
     "retry_jobs": Case(Q + "/jobs/bulk/retry", MANAGE),
+    "cancel_group": Case(Q + "/jobs/cancel", WRITE, 200, {"fingerprint": "f"}),
     "cancel_jobs": Case(Q + "/jobs/bulk/cancel", MANAGE, 200, {"dry_run": True}),
     "delete_jobs": Case(Q + "/jobs/bulk/delete", MANAGE, 200, {"filter": {}}),
     "list_dead_letters": Case(Q + "/dead-letters", BROWSE),

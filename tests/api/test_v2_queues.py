@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from carriers import CARRIERS
 from msgspec.structs import replace
-from native import CARRIERS, RULES, Native, at, code, speaking, told
+from native import RULES, Native, at, code, speaking, told
 
 from jobengine.core.backoff import Backoff
 

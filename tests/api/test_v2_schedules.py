@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from native import CARRIERS, Native, at, code, pointers, speaking, told
+from carriers import CARRIERS
+from native import Native, at, code, pointers, speaking, told
 
 S = f"{at()}/schedules"
 NIGHTLY = {
@@ -110,7 +111,8 @@ def test_a_schedule_is_replaced_and_keeps_its_name(api: Native) -> None:
 
     assert (heard.status, told(heard)["next_at"]) == (200, "2027-01-15T09:00:00.000Z")
     assert told(heard)["name"] == "nightly"
-    named = api.ask("PUT", S + "/nightly", NIGHTLY)
+    assert api.ask("PUT", S + "/nightly", NIGHTLY).status == 200
+    named = api.ask("PUT", S + "/nightly", NIGHTLY | {"name": "daily"})
     assert (named.status, pointers(named)) == (422, ["/name"])
 
 

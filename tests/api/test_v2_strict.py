@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from native import CARRIERS, Native, at, code, speaking, told
+from carriers import CARRIERS
+from native import Native, at, code, speaking, told
 
 from jobengine.api.app import ENDPOINTS
 from jobengine.api.endpoint import Endpoint
@@ -54,3 +55,23 @@ def test_no_dead_letter_is_none(api: Native, verb: str) -> None:
 
     assert told(heard)["matched"] == told(heard)["changed"] == 0
     assert told(api.get(uid))["state"] == "failed"
+
+
+BODILESS = [
+    row for row in ENDPOINTS.values() if row.dialect.name == "v2" and row.bodiless
+]
+
+
+@pytest.mark.parametrize("row", BODILESS, ids=lambda row: row.name)
+def test_a_body_is_refused_where_none_is_read(api: Native, row: Endpoint) -> None:
+    path = row.path.removeprefix("/api/v2").format(queue="q", uid="x", schedule="s")
+
+    refused = api.ask(row.method, path, {"max": 2})
+
+    assert (refused.status, code(refused)) == (400, "unwanted_body")
+
+
+def test_an_empty_object_is_no_body_to_speak_of(api: Native) -> None:
+    uid = api.made()
+
+    assert api.ask("POST", f"{at()}/jobs/{uid}/cancel", {}).status == 200

@@ -4,18 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from native import (
-    CARRIERS,
-    RULES,
-    TRACE,
-    Native,
-    at,
-    code,
-    pointers,
-    speaking,
-    told,
-    uids,
-)
+from carriers import CARRIERS
+from native import RULES, TRACE, Native, at, code, pointers, speaking, told, uids
 from serving import Settings
 
 from jobengine.api.app import create_app

@@ -49,7 +49,6 @@ CHECKS = (
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
-    not_a_server_error,
     response_headers_conformance,
     response_schema_conformance,
 )

@@ -1,10 +1,14 @@
-"""Daemons for the tests of this folder, none of which outlives its test."""
+"""Daemons and loops for the tests of this folder; none of them outlives its test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from daemons import Daemon
+from serving import RULES, Serving, StoppedLoop
+
+from jobengine.build import House
+from jobengine.testing import SimClock, memory_house
 
 
 @pytest.fixture
@@ -30,3 +34,21 @@ def make_daemon(tmp_path: Path, server: str) -> Iterator[Callable[..., Daemon]]:
 @pytest.fixture
 def daemon(make_daemon: Callable[..., Daemon]) -> Daemon:
     return make_daemon()
+
+
+@pytest.fixture
+def house(clock: SimClock) -> House:
+    return memory_house(RULES, clock)
+
+
+@pytest.fixture
+def serving(house: House) -> Iterator[Serving]:
+    with Serving(house) as made:
+        yield made
+
+
+@pytest.fixture
+def stopped(house: House) -> Iterator[Serving]:
+    """The same, with a loop whose time stands."""
+    with Serving(house, loop=StoppedLoop()) as made:
+        yield made

@@ -2,40 +2,21 @@
 
 import gc
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from daemons import Daemon
-from serving import RULES, Client, Heard, Serving, StoppedLoop, create, request
+from serving import RULES, Client, Heard, Serving, create, request
 
 from jobengine.build import House
 from jobengine.core.access import Caller
 from jobengine.core.job import Change, Job, NewJob, State, Terms
 from jobengine.core.queues import QueueRules, Rulebook
-from jobengine.testing import SimClock, SimDisk, memory_house, sim_house
+from jobengine.testing import SimClock, SimDisk, sim_house
 
 MAILER, SHOP = Caller("mailer"), Caller("shop")
 ONCE = Terms(max_attempts=1)
 GONE = Terms(max_attempts=1, keep_ms=0, dead_keep_ms=0)
-
-
-@pytest.fixture
-def house(clock: SimClock) -> House:
-    return memory_house(RULES, clock)
-
-
-@pytest.fixture
-def serving(house: House) -> Iterator[Serving]:
-    with Serving(house) as made:
-        yield made
-
-
-@pytest.fixture
-def stopped(house: House) -> Iterator[Serving]:
-    """The same, with a loop whose time stands."""
-    with Serving(house, loop=StoppedLoop()) as made:
-        yield made
 
 
 def held(house: House, terms: Terms = ONCE) -> Job:

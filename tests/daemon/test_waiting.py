@@ -4,7 +4,6 @@ import dataclasses
 import json
 import socket
 import struct
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +15,6 @@ from serving import (
     Heard,
     Serving,
     Settings,
-    StoppedLoop,
     create,
     request,
     take,
@@ -27,29 +25,11 @@ from jobengine.core.access import Caller
 from jobengine.core.backoff import AT_ONCE
 from jobengine.core.job import Job, NewJob, State, Terms
 from jobengine.core.queues import QueueRules, Rulebook
-from jobengine.testing import SimClock, SimDisk, memory_house, sim_house
+from jobengine.testing import SimClock, SimDisk, sim_house
 
 MAILER, SHOP = Caller("mailer"), Caller("shop")
 TWICE = Terms(max_attempts=2, backoff=AT_ONCE)
 LINGER_NOT = struct.pack("ii", 1, 0)
-
-
-@pytest.fixture
-def house(clock: SimClock) -> House:
-    return memory_house(RULES, clock)
-
-
-@pytest.fixture
-def serving(house: House) -> Iterator[Serving]:
-    with Serving(house) as made:
-        yield made
-
-
-@pytest.fixture
-def stopped(house: House) -> Iterator[Serving]:
-    """The same, with a loop whose time stands."""
-    with Serving(house, loop=StoppedLoop()) as made:
-        yield made
 
 
 def put(house: House, terms: Terms = TWICE, content: bytes = b"{}") -> str:

@@ -205,7 +205,7 @@ def test_what_is_not_to_be_kept_is_told_of_and_gone_at_once(
 def test_a_cancelled_group_that_is_not_to_be_kept_is_gone_at_once(desk: Desk) -> None:
     desk.put(fingerprint="f", terms=GONE)
 
-    desk.admin.cancel_group(ME, "q", "f")
+    sum(desk.admin.cancel_group(ME, "q", "f"))
 
     assert desk.rows() == {}
 

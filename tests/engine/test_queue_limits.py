@@ -222,7 +222,7 @@ ENDS: dict[str, Callable[[Desk, Job], object]] = {
     ),
     "requeue": lambda d, job: d.engine.requeue(ME, "q", job.uid, []),
     "cancel": lambda d, job: d.engine.cancel(WRITER, "q", job.uid),
-    "cancel its group": lambda d, _: d.admin.cancel_group(WRITER, "q", "f"),
+    "cancel its group": lambda d, _: sum(d.admin.cancel_group(WRITER, "q", "f")),
     "delete": lambda d, job: d.engine.delete(WRITER, "q", job.uid),
     "settle": lambda d, job: d.engine.update(
         ME, "q", job.uid, Change(state=State.COMPLETE)

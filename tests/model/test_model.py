@@ -311,7 +311,7 @@ class Machine(RuleBasedStateMachine):
     @rule(caller=callers, queue=queues)
     def cancel_group(self, caller: str, queue: str) -> None:
         refusal, count = told(
-            lambda: self.house.admin.cancel_group(Caller(caller), queue, "f")
+            lambda: sum(self.house.admin.cancel_group(Caller(caller), queue, "f"))
         )
 
         assert refusal is self.model.door(caller, queue, "write")
