@@ -47,7 +47,7 @@ install: $(VENV)/.installed ## install the command .venv/bin/jobengine
 	@echo "installed: $(BIN)/jobengine"
 
 test: $(VENV)/.installed-test var/client-venv/.installed ## run every test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(VENV)/.installed-dev ## format, lint, types, architecture, docs and packaging
 	$(BIN)/ruff format --check .

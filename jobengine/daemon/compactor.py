@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from jobengine.daemon.chore import Chore
-from jobengine.errors import StoreCorrupt, StoreFailed
+from jobengine.errors import StoreCorrupt, StoreFailed, StoreFull
 
 # How often the file is looked at.
 LOOK_S = 1.0
@@ -25,6 +25,8 @@ class Compactable(Protocol):
 
     held_s: float
 
+    @property
+    def room(self) -> str: ...
     def due(self) -> bool: ...
     def run(self) -> Generator[None]: ...
 
@@ -38,6 +40,7 @@ class Compacting(Chore):
     def __init__(self, compactor: Compactable) -> None:
         super().__init__("compact")
         self._compactor = compactor
+        self._full = False  # as far as it has been told
 
     def compact(self) -> None:
         """Compact the file, unless stopped half way.
@@ -66,6 +69,7 @@ class Compacting(Chore):
             if self._stop.is_set():
                 return
             self._bell.clear()
+            self._tell_room()
             wait = LOOK_S
             try:
                 if asked or self._compactor.due():
@@ -83,3 +87,12 @@ class Compacting(Chore):
             except Exception:  # the outermost loop of this thread
                 log.exception("compaction failed", code="compaction_failed")
                 wait = BACK_OFF_S
+
+    def _tell_room(self) -> None:
+        """Say so when the disk has become full, or is no more."""
+        full = self._compactor.room == "full"
+        if full and not self._full:
+            log.warning("the disk is full: no new jobs are taken", code=StoreFull.code)
+        elif self._full and not full:
+            log.info("the disk has room again")
+        self._full = full

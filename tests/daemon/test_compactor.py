@@ -97,6 +97,20 @@ def test_asked_to_it_compacts_worth_it_or_not(site: Site) -> None:
     assert {"seconds", "held_ms"} < told.keys()
 
 
+@pytest.mark.usefixtures("looks_often")
+def test_a_full_disk_is_told_once_and_so_is_its_end(site: Site) -> None:
+    room = site.house.compactor._log.room  # type: ignore[union-attr]
+
+    with capture_logs() as lines:
+        room.full = True
+        told = lines_until(lines, "the disk is full: no new jobs are taken")
+        room.full = False
+        lines_until(lines, "the disk has room again")
+
+    assert told["code"] == "storage_full"
+    assert len([x for x in lines if "disk" in str(x["event"])]) == 2
+
+
 def test_it_compacts_by_itself_when_most_of_the_file_is_dead(
     looks_often: None, site: Site
 ) -> None:
