@@ -18,7 +18,7 @@ from jobengine.core.access import (
     administers,
     digest,
 )
-from jobengine.core.job import FINISHED, Job
+from jobengine.core.job import FINISHED, Job, key_faults
 from jobengine.core.queues import MadeQueue, PausedQueue, QueueRules, RemovedQueue
 from jobengine.core.where import Where
 from jobengine.engine import Engine, keep, ring_for
@@ -26,6 +26,7 @@ from jobengine.errors import (
     CountDiffers,
     DuplicateJob,
     Forbidden,
+    InvalidJob,
     InvalidQueue,
     QueueConfigured,
 )
@@ -272,8 +273,11 @@ class Admin:
 
         Raises:
             QueueNotFound, Forbidden: the caller may not write to the queue.
+            InvalidJob: no job can have this fingerprint.
         """
         rules = self._engine.admit(caller, queue, WRITE)
+        if faults := key_faults("fingerprint", fingerprint):
+            raise InvalidJob(*faults)
         return self._cancel_parts(rules, fingerprint)
 
     def _cancel_parts(self, rules: QueueRules, fingerprint: str) -> Iterator[int]:

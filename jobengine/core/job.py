@@ -174,13 +174,13 @@ class NewJob(Struct, frozen=True):
         if self.delay_ms is not None:
             faults += instant_faults("delay_ms", self.delay_ms)
         if self.unique_key is not None:
-            faults += _key_faults("unique_key", self.unique_key)
+            faults += key_faults("unique_key", self.unique_key)
         if self.fingerprint is not None:
-            faults += _key_faults("fingerprint", self.fingerprint)
+            faults += key_faults("fingerprint", self.fingerprint)
         if self.progress is not None:
             faults += progress_faults(self.progress)
         if self.trace is not None:
-            faults += _key_faults("trace", self.trace, TRACE_CHARS_MAX)
+            faults += key_faults("trace", self.trace, TRACE_CHARS_MAX)
         if faults:
             raise InvalidJob(*faults)
 
@@ -333,9 +333,10 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 PROGRESS_BYTES_MAX = 64 << 10
 
 
-def _key_faults(
+def key_faults(
     name: str, value: str, most: int = KEY_CHARS_MAX
 ) -> list[tuple[str, str]]:
+    """What is wrong with what a maker calls its job."""
     if not 0 < len(value) <= most:
         return [(name, f"must be 1 to {most} characters")]
     if _CONTROL.search(value):

@@ -19,6 +19,7 @@ from jobengine.core.access import Caller
 from jobengine.core.job import PROGRESS_BYTES_MAX, Change, State
 from jobengine.errors import (
     Forbidden,
+    InvalidJob,
     JobCancelled,
     JobNotFound,
     QueueNotFound,
@@ -136,3 +137,9 @@ def test_a_large_group_of_large_rows_is_cancelled(desk: Desk) -> None:
         desk.put(fingerprint="f", progress=progress)
 
     assert sum(desk.admin.cancel_group(WRITER, "q", "f")) == 300
+
+
+@pytest.mark.parametrize("none", ["", "x" * 1025, "a\nb"])
+def test_what_no_job_can_have_cancels_none(desk: Desk, none: str) -> None:
+    with pytest.raises(InvalidJob, match="fingerprint: must be"):
+        desk.admin.cancel_group(WRITER, "q", none)
