@@ -28,7 +28,7 @@ from jobengine.reports import (
 )
 from jobengine.store.port import Transaction
 from jobengine.upkeep import sweep_in
-from jobengine.views import Seen, Stats, Views, offered
+from jobengine.views import Seen, Stats, Views, in_one_answer, offered
 
 __all__ = [
     "Conflict",
@@ -40,6 +40,7 @@ __all__ = [
     "Said",
     "Seen",
     "Stats",
+    "in_one_answer",
     "keep",
     "ring_for",
 ]
@@ -74,7 +75,7 @@ class Engine(Views):
         while True:
             with self._store.transaction() as tx:
                 rules = self.admit(caller, queue, READ)
-                ready = _in_one_answer(offered(tx, rules, limit))
+                ready = in_one_answer(offered(tx, rules, limit), CLAIM_BYTES)
                 few = len(ready) == 1
                 new_token = self._new_uid if few else self._new_uids().__next__
                 taken = [
@@ -292,16 +293,6 @@ def _check(job: Job, when: Callable[[Job], bool] | None) -> None:
         raise PreconditionFailed(
             f"job {job.uid} has changed since: get it again, and see if it still holds"
         )
-
-
-def _in_one_answer(jobs: list[Job]) -> list[Job]:
-    """The first of *jobs*, and those behind it that CLAIM_BYTES have room for."""
-    size = 0
-    for at, job in enumerate(jobs):
-        size += len(job.content) + len(job.progress or b"")
-        if size > CLAIM_BYTES and at:
-            return jobs[:at]
-    return jobs
 
 
 def _settling(

@@ -187,20 +187,23 @@ class Gate:
         most = rules.max_bytes
         if most is not None and tx.content_bytes(rules.name) + grown > most:
             raise QueueFull(f"queue {rules.name!r} may hold {most} bytes: no more")
+        self.check_memory(tx, grown)
+
+    def check_memory(self, tx: Transaction, grown: int) -> None:
+        """Refuse to take *grown* bytes more of memory than there are for all.
+
+        Raises:
+            MemoryFull: they are not there now.
+        """
         most = self.rules.memory_bytes
         if most is not None and tx.memory_bytes() + grown > most:
-            raise memory_full(most)
+            raise MemoryFull(
+                f"all jobs together may take {most} bytes (memory_bytes in config.yml)"
+            )
 
     def _may_make(self, caller: Caller) -> bool:
         lists = self.rules.dynamic
         return lists is not None and caller.name in lists.write
-
-
-def memory_full(most: int) -> MemoryFull:
-    """The refusal of what there is no memory for."""
-    return MemoryFull(
-        f"all jobs together may take {most} bytes (memory_bytes in config.yml)"
-    )
 
 
 def forbidden(caller: Caller, queue: str, right: Right) -> Forbidden:

@@ -23,7 +23,7 @@ from jobengine.errors import (
     TransactionTooLarge,
     Unavailable,
 )
-from jobengine.gate import Gate, memory_full
+from jobengine.gate import Gate
 from jobengine.store.port import Store, Ticket, Transaction
 from jobengine.upkeep import let_pass
 
@@ -199,9 +199,7 @@ class Intake(Gate):
                 f"its answer is larger than is remembered ({ANSWER_BYTES_MAX} bytes): "
                 "send fewer jobs with an Idempotency-Key"
             )
-        most = self.rules.memory_bytes
-        if most is not None and tx.memory_bytes() + len(answer.body) > most:
-            raise memory_full(most)
+        self.check_memory(tx, len(answer.body))
         tx.put_record(answer)
 
     def _try(

@@ -36,7 +36,6 @@ from jobengine.errors import (
     ScheduleNotFound,
     StoreFull,
 )
-from jobengine.gate import memory_full
 from jobengine.intake import Receipt, at_last, note, was_done
 from jobengine.store.port import Store, Transaction, record_bytes
 
@@ -248,9 +247,8 @@ class Schedules:
             wrong = f"must be at most {most} bytes: the queue takes no larger ones"
             raise InvalidSchedule(("content", wrong))
         grown = record_bytes(after) - (0 if old is None else record_bytes(old))
-        most = self._engine.rules.memory_bytes
-        if most is not None and grown > 0 and tx.memory_bytes() + grown > most:
-            raise memory_full(most)
+        if grown > 0:
+            self._engine.check_memory(tx, grown)
         tx.put_record(after)
 
     def _changed(

@@ -187,6 +187,17 @@ def offered(tx: Transaction, rules: QueueRules, limit: int) -> list[Job]:
     return tx.ready(rules.name, limit) if limit > 0 else []
 
 
+def in_one_answer(jobs: list[Job], most: int) -> list[Job]:
+    """The first of *jobs*, and those behind it that *most* bytes have room for, of
+    contents and what workers have told."""
+    size = 0
+    for at, job in enumerate(jobs):
+        size += len(job.content) + len(job.progress or b"") + len(job.result or b"")
+        if size > most and at:
+            return jobs[:at]
+    return jobs
+
+
 def _explained(
     job: Job, around: Circumstances, others: list[Job]
 ) -> Iterator[Explanation | None]:

@@ -18,6 +18,7 @@ from jobengine.api.v2_heads import truth
 from jobengine.api.v2_jobs import STATES
 from jobengine.core.job import ATTEMPTS_MAX, Job
 from jobengine.core.where import Span, Where
+from jobengine.engine import in_one_answer
 from jobengine.errors import InvalidJob
 
 # Jobs on one page: each is rendered while others wait for the slow lane.
@@ -79,7 +80,7 @@ class Page(Struct, frozen=True):
             if len(kept) > 2 * PAGE_MAX:
                 kept = self._first(kept)
         kept = self._first(kept)
-        shown = _in_one_answer(kept[: self.limit])
+        shown = in_one_answer(kept[: self.limit], PAGE_BYTES)
         if len(shown) == len(kept):
             return shown, None
         return shown, f"{_MARKS[self.newest]}.{shown[-1].seq}"
@@ -219,13 +220,3 @@ def _after(said: dict[str, str], newest: bool) -> int | None:
     if found is None or found[1] != _MARKS[newest]:
         raise BadQuery("?cursor= must be the `next` of a page in the same order")
     return int(found[2])
-
-
-def _in_one_answer(jobs: list[Job]) -> list[Job]:
-    """The first of *jobs*, and those behind it that PAGE_BYTES have room for."""
-    size = 0
-    for at, job in enumerate(jobs):
-        size += len(job.content) + len(job.progress or b"") + len(job.result or b"")
-        if size > PAGE_BYTES and at:
-            return jobs[:at]
-    return jobs
