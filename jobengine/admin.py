@@ -280,6 +280,21 @@ class Admin:
             raise InvalidJob(*faults)
         return self._cancel_parts(rules, fingerprint)
 
+    def cancel_key(self, caller: Caller, queue: str, unique_key: str) -> int:
+        """Cancel the live job of this unique key, a running one too: 1, or 0 where
+        there is none.
+
+        Raises:
+            QueueNotFound, Forbidden: the caller may not write to the queue.
+            InvalidJob: no job can have this key.
+        """
+        with self._store.transaction() as tx:
+            rules = self._engine.admit(caller, queue, WRITE)
+            if faults := key_faults("unique_key", unique_key):
+                raise InvalidJob(*faults)
+            job = tx.find(queue, unique_key)
+            return 0 if job is None else _cancel(tx, rules, job)
+
     def _cancel_parts(self, rules: QueueRules, fingerprint: str) -> Iterator[int]:
         more = True
         while more:
@@ -290,16 +305,20 @@ class Admin:
         """How many were cancelled, and whether there may be more."""
         with self._store.transaction() as tx:
             group = tx.group(rules.name, fingerprint, PART)
-            cancelled = 0
-            for job in group:
-                left = lifecycle.tick(job, now=tx.now, rules=rules)
-                if left is None:
-                    tx.drop(job)
-                elif left.state in FINISHED:
-                    keep(tx, rules, left)
-                else:
-                    keep(tx, rules, lifecycle.cancel(left, now=tx.now, rules=rules))
-                    cancelled += 1
+            cancelled = sum(_cancel(tx, rules, job) for job in group)
             if group and rules.max_inprogress is not None:
                 tx.ring(rules.name)
         return cancelled, len(group) == PART
+
+
+def _cancel(tx: Transaction, rules: QueueRules, job: Job) -> int:
+    """Cancel a live job, where time has not ended it already: 1, or 0."""
+    left = lifecycle.tick(job, now=tx.now, rules=rules)
+    if left is None:
+        tx.drop(job)
+        return 0
+    if left.state in FINISHED:
+        keep(tx, rules, left)
+        return 0
+    keep(tx, rules, lifecycle.cancel(left, now=tx.now, rules=rules))
+    return 1

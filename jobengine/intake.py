@@ -191,7 +191,7 @@ class Intake(Gate):
         if tx.count_records(Answer) >= ANSWERS_MAX:
             raise MemoryFull(
                 f"{ANSWERS_MAX} requests with an Idempotency-Key are remembered: send "
-                "this one without, or wait until some are a day old"
+                "this one without, or wait until some are forgotten"
             )
         answer = once.done(what, tx.now)
         if len(answer.body) > ANSWER_BYTES_MAX:

@@ -207,7 +207,8 @@ class Reports(Intake):
     ) -> Job:
         """The work could not be done: another attempt, or a dead letter. See `report`.
 
-        *reason* is one of lifecycle.FAILURES; *error* says what went wrong.
+        *reason* is one of lifecycle.FAILURES, or lifecycle.UNWANTED: then the job is
+        cancelled. *error* says what went wrong.
         """
         outcome = partial(lifecycle.fail, error=error, reason=reason, retry_at=retry_at)
         return self.report(caller, queue, ref, outcome, lease=lease, receipt=receipt)
@@ -218,11 +219,13 @@ class Reports(Intake):
         queue: str,
         ref: Ref,
         *,
+        run_at: int | None = None,
         lease: str | None = None,
         receipt: Receipt | None = None,
     ) -> Job:
-        """The caller gives the job back untouched. See `report`."""
-        outcome = lifecycle.release
+        """The caller gives the job back untouched: to its old place, or to wait until
+        *run_at*. See `report`."""
+        outcome = partial(lifecycle.release, run_at=run_at)
         return self.report(caller, queue, ref, outcome, lease=lease, receipt=receipt)
 
     def reschedule(

@@ -96,6 +96,13 @@ def preferred_wait(sent: Sent) -> int:
     return int(found[1]) if found else 0
 
 
+def preferred_keep(sent: Sent) -> int:
+    """For how many seconds the header Prefer asks to remember the answer; 0: it does
+    not, or not in a way that is understood."""
+    found = _PREFER_KEEP.search(sent.header("Prefer") or "")
+    return int(found[1]) if found else 0
+
+
 def prefers_minimal(sent: Sent) -> bool:
     """Whether the header Prefer wants no body that can be done without (RFC 7240)."""
     return _PREFER_MINIMAL.search(sent.header("Prefer") or "") is not None
@@ -108,6 +115,9 @@ _CODED = re.compile(r"[%+\x80-\xff]")
 _NUMBER = re.compile("[0-9]{1,9}")
 _PREFER_WAIT = re.compile(
     r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
+)
+_PREFER_KEEP = re.compile(
+    r"(?:^|[,;])\s*keep-answer\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
 )
 _PREFER_MINIMAL = re.compile(
     r"(?:^|[,;])\s*return\s*=\s*\"?minimal\"?\s*(?=$|[,;])", re.I

@@ -5,6 +5,7 @@ Translates. What can be done to which jobs is the engine's.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,10 @@ from jobengine.api.v2_heads import V2, CallerHead, path_of, read_head
 from jobengine.api.v2_looks import page_of
 from jobengine.api.v2_pages import UIDS_MAX, read_page, where_of
 from jobengine.api.v2_work import QUEUE
+from jobengine.core.access import Caller
 from jobengine.core.job import Job
 from jobengine.core.where import DEAD, EVERY, Where
-from jobengine.errors import MustNameQueue
+from jobengine.errors import InvalidJob, MustNameQueue
 
 # Jobs that one request changes: some seconds' work, after which the client knows more.
 BULK_MAX = 10_000
@@ -69,9 +71,10 @@ class PurgeBody(HowBody):
 
 
 class GroupBody(Schema):
-    """Which jobs belong together."""
+    """Which jobs, by what their maker calls them: one of the two."""
 
-    fingerprint = fields.String(required=True)
+    fingerprint = fields.String()
+    unique_key = fields.String()
 
 
 _GROUP = Form(GroupBody())
@@ -107,10 +110,12 @@ def delete_jobs(desk: Desk, asked: Asked, queue: str) -> Reply:
     doc=docs.CANCEL_GROUP,
 )
 def cancel_group(desk: Desk, asked: Asked, queue: str) -> Reply:
-    """Cancel the unfinished jobs of a fingerprint, up to 10,000 of them."""
+    """Cancel the unfinished jobs of a fingerprint, or the one of a unique key.
+
+    Of a fingerprint 10,000 at most: ask again while there are `more`.
+    """
     caller = asked.once(read_head).caller
-    fingerprint = asked.body(_GROUP).fingerprint
-    parts = desk.house.admin.cancel_group(caller, queue, fingerprint)
+    parts = _cancelling(desk, caller, queue, asked.body(_GROUP))
     cancelled, more = 0, False
     for count in rested(parts):
         cancelled += count
@@ -205,6 +210,21 @@ class _Groups:
             for cause, count in self._counts.most_common(GROUPS_MAX)
         ]
         return msgspec.json.encode({"groups": shown})
+
+
+def _cancelling(desk: Desk, caller: Caller, queue: str, body: Any) -> Iterator[int]:
+    """How many are cancelled of the jobs that a body names, part by part.
+
+    Raises:
+        InvalidJob: it names none, or in two ways.
+    """
+    if body.fingerprint is UNSET and body.unique_key is UNSET:
+        raise InvalidJob(("fingerprint", "say this or unique_key"))
+    if body.fingerprint is not UNSET and body.unique_key is not UNSET:
+        raise InvalidJob(("unique_key", "say this or fingerprint, not both"))
+    if body.unique_key is UNSET:
+        return desk.house.admin.cancel_group(caller, queue, body.fingerprint)
+    return iter([desk.house.admin.cancel_key(caller, queue, body.unique_key)])
 
 
 def _bulk_of(desk: Desk, asked: Asked, queue: str, act: Act) -> Reply:

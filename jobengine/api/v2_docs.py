@@ -20,6 +20,8 @@ from jobengine.api.v2_words import (
     LISTING,
     MAX,
     ON_CONFLICT,
+    PREFER_KEEP,
+    PREFER_MAKING,
     PREFER_MINIMAL,
     PREFER_WAIT,
     TRACEPARENT,
@@ -111,7 +113,7 @@ ENQUEUE = Doc(
     {
         200: ok(
             "The job that was there: `on_conflict=keep`.",
-            *(shapes.Job, _ETAG),
+            *(shapes.Job, _ETAG, _REPLAYED, _APPLIED),
             shown=job(unique_key="invoice-17"),
         ),
         201: ok(
@@ -120,7 +122,7 @@ ENQUEUE = Doc(
             shown=job(),
         ),
     },
-    (ON_CONFLICT, IDEMPOTENCY_KEY, PREFER_MINIMAL, TRACEPARENT),
+    (ON_CONFLICT, IDEMPOTENCY_KEY, PREFER_MAKING, TRACEPARENT),
     (*_MADE, *_DYNAMIC, *_ONCE),
     NEW_JOB,
 )
@@ -128,10 +130,12 @@ ENQUEUE_BATCH = Doc(
     MANY,
     "write",
     {
-        200: ok("What became of each.", shapes.EnqueuedMany, _REPLAYED),
-        201: ok("All are queued: `atomic=true`.", shapes.EnqueuedMany, _REPLAYED),
+        200: ok("What became of each.", shapes.EnqueuedMany, _REPLAYED, _APPLIED),
+        201: ok(
+            "All are queued: `atomic=true`.", shapes.EnqueuedMany, _REPLAYED, _APPLIED
+        ),
     },
-    (ATOMIC, ON_CONFLICT, IDEMPOTENCY_KEY, TRACEPARENT),
+    (ATOMIC, ON_CONFLICT, IDEMPOTENCY_KEY, PREFER_KEEP, TRACEPARENT),
     (*_MADE, *_DYNAMIC, *_ONCE),
     [NEW_JOB, {"content": {"to": "bob"}}],
 )
@@ -228,7 +232,7 @@ FAIL = Doc(
     "read, and to hold the job",
     {
         200: ok(
-            "The run has failed; the job may be tried again.",
+            "The run has failed; the job may be tried again, or is cancelled.",
             *(shapes.Job, _ETAG),
             shown=_FAILED,
         )
@@ -241,7 +245,7 @@ RELEASE = Doc(
     "read, and to hold the job",
     {
         200: ok(
-            "The job is queued as if it had not been taken.",
+            "The job is queued as if it had not been taken, or for later.",
             *(shapes.Job, _ETAG),
             shown=job(),
         )
@@ -391,8 +395,8 @@ LIST_SCHEDULES = Doc(SCHEDULES, "browse", {200: ok("The schedules.", shapes.Sche
 CREATE_SCHEDULE = Doc(
     SCHEDULES,
     "manage",
-    {201: ok("It is there.", shapes.Schedule, _LOCATION, _REPLAYED)},
-    (IDEMPOTENCY_KEY,),
+    {201: ok("It is there.", shapes.Schedule, _LOCATION, _REPLAYED, _APPLIED)},
+    (IDEMPOTENCY_KEY, PREFER_KEEP),
     (ScheduleExists, InvalidSchedule, QueueFull, MemoryFull, *_ONCE),
     NEW_SCHEDULE,
 )

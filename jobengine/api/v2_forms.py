@@ -31,7 +31,7 @@ from jobengine.core.job import (
     Renewal,
     Terms,
 )
-from jobengine.core.lifecycle import ATTEMPTS, CRITICAL, UNPROCESSABLE
+from jobengine.core.lifecycle import ATTEMPTS, CRITICAL, UNPROCESSABLE, UNWANTED
 from jobengine.engine import Said
 from jobengine.errors import InvalidJob
 
@@ -48,6 +48,7 @@ KINDS_OF_FAILURE = {
     "retry": ATTEMPTS,
     "critical": CRITICAL,
     "unprocessable": UNPROCESSABLE,
+    "cancel": UNWANTED,
 }
 
 
@@ -135,6 +136,12 @@ class FailBody(LeaseBody):
     kind = fields.String(validate=validate.OneOf(list(KINDS_OF_FAILURE)))
 
 
+class ReleaseBody(LeaseBody):
+    """When the job may be taken again."""
+
+    run_at = Time()
+
+
 class RescheduleBody(LeaseBody):
     """When and how the job is to be run again."""
 
@@ -164,7 +171,7 @@ class NamedCompleteBody(CompleteBody):
 JOB, JOBS = Form(JobBody()), Many(JobBody(), most=BATCH_MAX)
 PATCH = Form(PatchBody())
 BEAT, COMPLETE, FAIL = Maybe(BeatBody()), Maybe(CompleteBody()), Maybe(FailBody())
-RELEASE, RESCHEDULE = Maybe(LeaseBody()), Maybe(RescheduleBody())
+RELEASE, RESCHEDULE = Maybe(ReleaseBody()), Maybe(RescheduleBody())
 REQUEUE, FOLLOWING = Form(RequeueBody()), Many(FollowingBody(), most=BATCH_MAX)
 BEATS = Many(NamedBeatBody(), most=REPORTS_MAX)
 COMPLETIONS = Many(NamedCompleteBody(), most=REPORTS_MAX)

@@ -25,10 +25,17 @@ from jobengine.api.exchange import (
     Sent,
 )
 from jobengine.api.identity import BadHeader, identify
-from jobengine.api.query import BadQuery, number, only, preferred_wait, prefers_minimal
+from jobengine.api.query import (
+    BadQuery,
+    number,
+    only,
+    preferred_keep,
+    preferred_wait,
+    prefers_minimal,
+)
 from jobengine.core.access import Caller
 from jobengine.core.job import TRACE_CHARS_MAX
-from jobengine.core.once import Headers, Once
+from jobengine.core.once import REMEMBERED_MS, Answer, Headers, Once
 from jobengine.core.queues import QueueRules
 from jobengine.engine import Conflict, Receipt
 from jobengine.errors import (
@@ -56,7 +63,8 @@ CLAIM_MAX = 1000
 # Paths of queues that are remembered as they are shown.
 PATHS_KEPT = 1024
 
-APPLIED = ("Preference-Applied", "return=minimal")
+_APPLIED = "Preference-Applied"
+APPLIED = (_APPLIED, "return=minimal")
 REPLAYED = ("Idempotency-Replayed", "true")
 
 # Visible ASCII, as in RFC 9110's tokens and more; a UUID has 36.
@@ -217,7 +225,14 @@ def once_of(
         blake2b(name.encode(), digest_size=16).hexdigest(),
         blake2b(said, digest_size=16).digest(),
         told,
+        asked.once(_read_kept_ms),
     )
+
+
+def _read_kept_ms(_desk: Desk, sent: Sent) -> int:
+    """For how long an answer is to be remembered, a day at most."""
+    asked = preferred_keep(sent) * 1000
+    return asked if 0 < asked <= REMEMBERED_MS else REMEMBERED_MS
 
 
 def reply(told: Told, receipt: Receipt | None = None) -> Reply:
@@ -232,12 +247,22 @@ def reply_once(
     """What is *told* of what was *made*; with *once*, now or the first time."""
     if once is None:
         return reply(told(made), receipt)
-    assert once.answer is not None, "it was done"
-    status, headers, body = once.answer.status, once.answer.headers, once.answer.body
-    headers = tuple((name, text) for name, text in headers)
-    return reply(
-        (status, (*headers, REPLAYED) if once.replayed else headers, body), receipt
-    )
+    answer = once.answer
+    assert answer is not None, "it was done"
+    headers = _headers_of(answer)
+    if once.replayed:
+        headers = (*headers, REPLAYED)
+    return reply((answer.status, headers, answer.body), receipt)
+
+
+def _headers_of(answer: Answer) -> Headers:
+    """The same whenever it is given: those of then, and for how long it is kept."""
+    headers = dict(answer.headers)
+    if answer.kept_ms != REMEMBERED_MS:
+        kept = f"keep-answer={answer.kept_ms // 1000}"
+        there = headers.get(_APPLIED)
+        headers[_APPLIED] = kept if there is None else f"{there}, {kept}"
+    return tuple(headers.items())
 
 
 @lru_cache(PATHS_KEPT)

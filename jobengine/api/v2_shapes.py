@@ -266,7 +266,7 @@ class Changed(Shape):
 
 
 class Cancelled(Shape):
-    """How many jobs of a fingerprint were cancelled."""
+    """How many jobs of a fingerprint, or of a unique key, were cancelled."""
 
     cancelled = whole("Jobs that were cancelled.", 3)
     more = flag("Whether there may be more: ask again.")

@@ -68,8 +68,9 @@ PATH = {
 
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
-    "Makes the request safe to send again: for 24 hours the same key with the same "
-    "body is answered as it was the first time, with `Idempotency-Replayed: true`.",
+    "Makes the request safe to send again: for 24 hours, or as long as `Prefer` says, "
+    "the same key with the same body is answered as it was the first time, with "
+    "`Idempotency-Replayed: true`.",
     {"type": "string", "pattern": "^[!-~]{1,255}$"},
     "order-17-mail",
     "header",
@@ -104,6 +105,21 @@ PREFER_MINIMAL = Parameter(
     "`return=minimal`: no body in the answer.",
     ANY,
     "return=representation",
+    "header",
+)
+PREFER_KEEP = Parameter(
+    "Prefer",
+    "`keep-answer=N`: what is answered to the `Idempotency-Key` is remembered for N "
+    "seconds, 1 to 86400, instead of 24 hours.",
+    ANY,
+    "keep-answer=600",
+    "header",
+)
+PREFER_MAKING = Parameter(
+    "Prefer",
+    f"{PREFER_MINIMAL.says} {PREFER_KEEP.says}",
+    ANY,
+    "return=representation, keep-answer=600",
     "header",
 )
 TRACEPARENT = Parameter(
@@ -223,7 +239,23 @@ MEMBERS: dict[str, Schema] = {
     "uid": {"description": "The job."},
     "error": {"description": "What went wrong. The first 1000 characters are kept."},
     "retry_at": {"description": "When to try again, instead of after the back-off."},
-    "kind": {"description": "Whether trying again can help."},
+    "kind": {
+        "description": "Whether trying again can help. `cancel`: nobody is to do it "
+        "any more, and it is no failure."
+    },
+    "GroupBody.fingerprint": {
+        "description": "The jobs that have it. This or unique_key.",
+        "minLength": 1,
+        "maxLength": KEY_CHARS_MAX,
+    },
+    "GroupBody.unique_key": {
+        "description": "The job that has it. This or fingerprint.",
+        "minLength": 1,
+        "maxLength": KEY_CHARS_MAX,
+    },
+    "ReleaseBody.run_at": {
+        "description": "When it may be taken again, instead of in its old place."
+    },
     "BackoffBody.kind": {"description": "How the waits grow."},
     "base_ms": {"description": "The first wait."},
     "factor": {

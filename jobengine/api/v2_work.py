@@ -237,7 +237,8 @@ def complete_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
 def fail_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     """The work could not be done: another attempt, or a dead letter.
 
-    `critical` and `unprocessable` leave no other attempt.
+    `critical` and `unprocessable` leave no other attempt; with `cancel` the job is
+    cancelled, and no dead letter.
     """
     head = asked.once(read_head)
     receipt = head.receipt()
@@ -261,11 +262,16 @@ def fail_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
     doc=docs.RELEASE,
 )
 def release_job(desk: Desk, asked: Asked, queue: str, uid: str) -> Reply:
-    """Give the job back as if it had never been taken."""
+    """Give the job back as if it had never been taken: at once, or for later."""
     head = asked.once(read_head)
     receipt = head.receipt()
-    lease = given(asked.body(RELEASE).lease)
-    job = desk.engine.release(head.caller, queue, uid, lease=lease, receipt=receipt)
+    body = asked.body(RELEASE)
+    job = desk.engine.release(
+        *(head.caller, queue, uid),
+        run_at=given(body.run_at),
+        lease=given(body.lease),
+        receipt=receipt,
+    )
     return reply(verb_told(desk, job), receipt)
 
 

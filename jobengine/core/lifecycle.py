@@ -6,11 +6,18 @@ instant at which it next does anything.
 """
 
 from enum import IntEnum, auto
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from msgspec.structs import replace
 
-from jobengine.core import backoff
+from jobengine.core.agreed import (
+    chosen,
+    delay_ms,
+    kept_until,
+    leased_until,
+    may_run_again,
+    poison_after,
+)
 from jobengine.core.job import (
     CANCELLED,
     COMPLETE,
@@ -18,7 +25,6 @@ from jobengine.core.job import (
     FINISHED,
     INPROGRESS,
     INSTANT_MAX,
-    OWN,
     QUEUED,
     Change,
     Job,
@@ -51,7 +57,8 @@ class Verb(IntEnum):
     RETRY = auto()
 
 
-# With attempts left FAIL leads back to QUEUED; one RESCHEDULE too many to FAILED.
+# With attempts left FAIL leads back to QUEUED, of what is UNWANTED to CANCELLED; one
+# RESCHEDULE too many leads to FAILED.
 BECOMES = {
     (QUEUED, Verb.CLAIM): INPROGRESS,
     (INPROGRESS, Verb.BEAT): INPROGRESS,
@@ -73,10 +80,11 @@ BECOMES = {
 LEASE_LOST = "lease_lost"
 ATTEMPTS = "attempts"
 POISON = "poison"
-# What a worker may say of a run: the last two leave no other attempt.
+# What a worker may say of a run: all but the first leave no other attempt.
 CRITICAL = "critical"
 UNPROCESSABLE = "unprocessable"
 FAILURES = (ATTEMPTS, CRITICAL, UNPROCESSABLE)
+UNWANTED = "cancelled"  # no failure: nobody is to do the work any more
 
 # How often a run may be put off without counting: then nobody wants it (SQ-R9).
 RESCHEDULES_MAX = 100
@@ -145,7 +153,7 @@ def claim(job: Job, *, now: int, token: str, holder: str, rules: QueueRules) -> 
         job,
         state=INPROGRESS,
         attempt=job.attempt + 1,
-        lease=Lease(token, holder, _until(job, now, rules), now),
+        lease=Lease(token, holder, leased_until(job, now, rules), now),
         updated_at=now,
     )
 
@@ -195,7 +203,8 @@ def fail(
     error: str | None = None,
     retry_at: int | None = None,
 ) -> Job:
-    """The holder could not do the work: another attempt, or failed for good.
+    """The holder could not do the work: another attempt, or failed for good; where it
+    is UNWANTED, cancelled.
 
     The next attempt waits until *retry_at*, where that is given, or backs off.
 
@@ -208,19 +217,32 @@ def fail(
         raise InvalidJob(*faults)
     # A worker that can tell what went wrong has not crashed: the row of crashes ends.
     job = _went_wrong(job, reason, now, error, lost=0)
-    if reason != ATTEMPTS or not _may_run_again(job, rules):
+    if reason == UNWANTED:
+        return _finished(job, CANCELLED, now, rules)
+    if reason != ATTEMPTS or not may_run_again(job, rules):
         return _finished(job, FAILED, now, rules, reason)
     return _backed_off(job, now, rules, retry_at)
 
 
-def release(job: Job, *, now: int, rules: QueueRules) -> Job:  # noqa: ARG001 a row of SETTLE
-    """The holder gives the job back untouched: no attempt is used, its place is kept.
+def release(
+    job: Job,
+    *,
+    now: int,
+    rules: QueueRules,  # noqa: ARG001 a row of SETTLE
+    run_at: int | None = None,
+) -> Job:
+    """The holder gives the job back untouched: no attempt is used. Its place is kept,
+    but where it is to wait until *run_at*.
 
     Raises:
         WrongState: nobody holds it.
+        InvalidJob: *run_at* is no instant.
     """
     _may(job, Verb.RELEASE)
-    return _requeued(job, now, attempt=job.attempt - 1)
+    if faults := instant_faults("run_at", run_at):
+        raise InvalidJob(*faults)
+    again = _requeued(job, now, attempt=job.attempt - 1)
+    return again if run_at is None else replace(again, run_at=run_at)
 
 
 def reschedule(job: Job, renewal: Renewal, *, now: int, rules: QueueRules) -> Job:
@@ -247,15 +269,15 @@ def reschedule(job: Job, renewal: Renewal, *, now: int, rules: QueueRules) -> Jo
         )
     past = job.past or Past()
     past = replace(past, rescheduled=past.rescheduled + 1, lost=0)
-    wait = _delay_ms(job, rules)
+    wait = delay_ms(job, rules)
     job = replace(
         job,
         past=past,
         content=content,
-        progress=_or(renewal.progress, job.progress),
+        progress=chosen(renewal.progress, job.progress),
         run_at=max(run_at, min(now + wait, INSTANT_MAX)) if wait else run_at,
     )
-    if past.rescheduled >= RESCHEDULES_MAX and _poison_after(job, rules) is not None:
+    if past.rescheduled >= RESCHEDULES_MAX and poison_after(job, rules) is not None:
         return _finished(job, FAILED, now, rules, POISON)
     return _requeued(job, now, attempt=job.attempt - 1)
 
@@ -344,7 +366,7 @@ def enter(
         return _requeued(job, now, attempt=0)
     if state in FINISHED:
         return _finished(job, state, now, rules)
-    lease = Lease(token, holder, _until(job, now, rules), now)
+    lease = Lease(token, holder, leased_until(job, now, rules), now)
     return replace(_requeued(job, now, attempt=1), state=state, lease=lease)
 
 
@@ -372,20 +394,15 @@ def due_at(job: Job) -> int | None:
 
 
 _NOTHING = Change()
-T = TypeVar("T")
-
-
-def _or(wanted: T | None, present: T) -> T:
-    return present if wanted is None else wanted
 
 
 def _changed(job: Job, change: Change) -> Job:
     return replace(
         job,
-        priority=_or(change.priority, job.priority),
-        content=_or(change.content, job.content),
-        expires_at=_or(change.expires_at, job.expires_at),
-        run_at=_or(change.run_at, job.run_at),
+        priority=chosen(change.priority, job.priority),
+        content=chosen(change.content, job.content),
+        expires_at=chosen(change.expires_at, job.expires_at),
+        run_at=chosen(change.run_at, job.run_at),
     )
 
 
@@ -396,24 +413,14 @@ def _may(job: Job, verb: Verb) -> None:
         )
 
 
-def _until(job: Job, now: int, rules: QueueRules) -> int:
-    # A later instant has no text, and no listing would ever show the queue again.
-    return min(now + _or(job.terms.lease_ms, rules.lease_ms), INSTANT_MAX)
-
-
-def _kept_until(job: Job, state: State, now: int, rules: QueueRules) -> int:
-    keep, dead = _or(job.terms.keep_ms, rules.keep_ms), job.terms.dead_keep_ms
-    if state is FAILED and dead is not None:
-        keep = rules.dead_keep_ms if dead == OWN else dead
-    return min(now + keep, INSTANT_MAX)
-
-
 def _refreshed(job: Job, now: int, rules: QueueRules) -> Job:
     """The job with its running lease or keep started over."""
     if job.lease is not None:
-        return replace(job, lease=replace(job.lease, until=_until(job, now, rules)))
+        return replace(
+            job, lease=replace(job.lease, until=leased_until(job, now, rules))
+        )
     if job.state in FINISHED:
-        return replace(job, keep_until=_kept_until(job, job.state, now, rules))
+        return replace(job, keep_until=kept_until(job, job.state, now, rules))
     return job
 
 
@@ -441,7 +448,7 @@ def _finished(
         state=state,
         lease=None,
         finished_at=now,
-        keep_until=_kept_until(job, state, now, rules),
+        keep_until=kept_until(job, state, now, rules),
         reason=reason,
         updated_at=now,
     )
@@ -450,7 +457,7 @@ def _finished(
 def lost(job: Job, *, now: int, rules: QueueRules) -> Job:
     """The lease ran out: another attempt, or failed for good."""
     row = 1 + (job.past.lost if job.past else 0)
-    again, limit = _may_run_again(job, rules), _poison_after(job, rules)
+    again, limit = may_run_again(job, rules), poison_after(job, rules)
     poison = again and limit is not None and row >= limit
     reason = POISON if poison else LEASE_LOST
     job = _went_wrong(job, reason, now, None, lost=row)
@@ -459,32 +466,14 @@ def lost(job: Job, *, now: int, rules: QueueRules) -> Job:
     return _backed_off(job, now, rules)
 
 
-def _may_run_again(job: Job, rules: QueueRules) -> bool:
-    limit = _own(job.terms.max_attempts, rules.max_attempts)
-    return limit is None or job.attempt < limit
-
-
-def _poison_after(job: Job, rules: QueueRules) -> int | None:
-    return _own(job.terms.poison_after, rules.poison_after)
-
-
-def _own(term: int | None, rule: int | None) -> int | None:
-    return rule if term == OWN else term
-
-
 def _backed_off(
     job: Job, now: int, rules: QueueRules, retry_at: int | None = None
 ) -> Job:
     """Queued again after its wait; where there is none, in its old place (RL-9)."""
-    if retry_at is None and (wait := _delay_ms(job, rules)):
+    if retry_at is None and (wait := delay_ms(job, rules)):
         retry_at = min(now + wait, INSTANT_MAX)
     again = _requeued(job, now, attempt=job.attempt)
     return again if retry_at is None else replace(again, run_at=retry_at)
-
-
-def _delay_ms(job: Job, rules: QueueRules) -> int:
-    how = _or(job.terms.backoff, rules.backoff)
-    return backoff.delay_ms(how, uid=job.uid, attempt=job.attempt)
 
 
 def _went_wrong(

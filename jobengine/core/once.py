@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 # As long as a client may still try again: a day, like those that made the header known.
+# Who tries again for minutes alone may say so, and leaves room for others.
 REMEMBERED_MS = 24 * 3_600_000
 
 # Answers that are remembered at once: about a gigabyte, and twelve a second all day.
@@ -35,31 +36,39 @@ class Answer(Struct, frozen=True):
     headers: Headers
     body: bytes
 
+    @property
+    def kept_ms(self) -> int:
+        """For how long it is remembered."""
+        return REMEMBERED_MS if self.due_at is None else self.due_at - self.noted_at
+
 
 class Once:
     """A request that is to be done once, however often it is sent.
 
-    *told* gives status, headers and body of the answer to what was done. `answer` is
-    what to send: what was said the first time, where it is a repetition (`replayed`).
+    *told* gives status, headers and body of the answer to what was done, which is
+    remembered for *kept_ms*. `answer` is what to send: what was said the first time,
+    where it is a repetition (`replayed`).
     """
 
-    __slots__ = ("answer", "digest", "name", "replayed", "told")
+    __slots__ = ("answer", "digest", "kept_ms", "name", "replayed", "told")
 
     def __init__(
         self,
         name: str,
         digest: bytes,
         told: Callable[[Any], tuple[int, Headers, bytes]],
+        kept_ms: int = REMEMBERED_MS,
     ) -> None:
         self.name = name
         self.digest = digest
         self.told = told
+        self.kept_ms = kept_ms
         self.answer: Answer | None = None
         self.replayed = False
 
     def done(self, what: Any, now: int) -> Answer:
         """The record of what was done now."""
         self.answer = Answer(
-            self.name, now, now + REMEMBERED_MS, self.digest, *self.told(what)
+            self.name, now, now + self.kept_ms, self.digest, *self.told(what)
         )
         return self.answer

@@ -63,6 +63,39 @@ def test_the_jobs_of_a_fingerprint_are_cancelled_together(api: Native) -> None:
     assert states(api) == ["cancelled", "cancelled", "queued"]
 
 
+def test_the_job_of_a_unique_key_is_cancelled_by_it(api: Native) -> None:
+    api.taken(unique_key="a", fingerprint="b")
+    api.made(unique_key="b", fingerprint="a")
+
+    for count in (1, 0):
+        heard = api.ask("POST", f"{at()}/jobs/cancel", {"unique_key": "a"})
+        assert told(heard) == {"cancelled": count, "more": False}
+    assert states(api) == ["cancelled", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ({}, "/fingerprint"),
+        ({"fingerprint": "a", "unique_key": "a"}, "/unique_key"),
+        ({"fingerprint": ""}, "/fingerprint"),
+        ({"unique_key": ""}, "/unique_key"),
+        ({"unique_key": "x" * 1025}, "/unique_key"),
+        ({"unique_key": None}, "/unique_key"),
+        ({"unique_keys": ["a"]}, "/unique_keys"),
+    ],
+)
+def test_what_is_to_be_cancelled_is_named_in_one_way(
+    api: Native, body: Any, wrong: str
+) -> None:
+    api.made(unique_key="a", fingerprint="a")
+
+    refused = api.ask("POST", f"{at()}/jobs/cancel", body)
+
+    assert (refused.status, pointers(refused)) == (422, [wrong])
+    assert states(api) == ["queued"]
+
+
 def test_a_dry_run_does_nothing(api: Native) -> None:
     api.made()
 

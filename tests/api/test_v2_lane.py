@@ -117,6 +117,17 @@ def test_every_hot_row_is_among_these() -> None:
         assert told is (row.lane is Lane.HOT), row.name
 
 
+def test_who_wants_its_answer_forgotten_soon_is_answered_by_the_lane(
+    twins: tuple[Twin, Twin],
+) -> None:
+    for number, prefer in enumerate(
+        ("keep-answer=60", "return=minimal,keep-answer=60", "keep-answer=0")
+    ):
+        same = enqueue(JOB, f"Idempotency-Key: p{number}", f"Prefer: {prefer}")
+
+        assert alike(twins, same, same) == 2
+
+
 def test_a_request_with_a_key_is_the_lanes_too(twins: tuple[Twin, Twin]) -> None:
     for number, key in enumerate(("k", "k-2")):
         same = enqueue(JOB, f"Idempotency-Key: {key}{number}")

@@ -89,6 +89,14 @@ CASES = {
     "pause_schedule": Case(S + "/nightly/pause", MANAGE),
     "resume_schedule": Case(S + "/nightly/resume", MANAGE),
 }
+# The same operations, said otherwise: nothing that a body says opens more.
+OTHERWISE = {
+    "cancel_group": Case(Q + "/jobs/cancel", WRITE, 200, {"unique_key": "k"}),
+    "fail_job": Case(of("held", "fail"), HOLD, 200, {"kind": "cancel"}),
+    "release_job": Case(
+        of("held", "release"), HOLD, 200, {"run_at": "2100-01-31T08:00:00Z"}
+    ),
+}
 # Those that are about no one queue: see their own tests.
 OF_ALL = {"list_queues", "create_queue"}
 ROWS = {row.route.__name__: row for row in V2.endpoints}
@@ -113,8 +121,10 @@ def refusal(name: str) -> tuple[int, str]:
     return (404, "queue_not_found") if name == "nobody" else (403, "forbidden")
 
 
-def check(api: Native, operation: str, name: str) -> None:
-    case = CASES[operation]
+def check(
+    api: Native, operation: str, name: str, cases: Mapping[str, Case] = CASES
+) -> None:
+    case = cases[operation]
     path = case.path.format(**furnished(api))
 
     method = ROWS[operation].method
@@ -137,6 +147,12 @@ def test_every_operation_is_in_the_table() -> None:
 @pytest.mark.parametrize("operation", CASES)
 def test_the_matrix(operation: str, name: str) -> None:
     check(OnFlask(Settings()), operation, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("operation", OTHERWISE)
+def test_the_matrix_of_what_may_be_said_otherwise(operation: str, name: str) -> None:
+    check(OnFlask(Settings()), operation, name, OTHERWISE)
 
 
 @pytest.fixture

@@ -151,10 +151,12 @@ def test_a_name_is_taken_once(api: Native) -> None:
 
 
 def test_a_request_with_a_key_makes_one(api: Native) -> None:
-    first, again = (api.ask("POST", S, NIGHTLY, Idempotency_Key="k") for _ in range(2))
+    how = {"Idempotency_Key": "k", "Prefer": "keep-answer=60"}
+    first, again = (api.ask("POST", S, NIGHTLY, **how) for _ in range(2))
 
     assert (again.status, again.body) == (201, first.body)
     assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["preference-applied"] == "keep-answer=60"
     assert again.headers["location"] == first.headers["location"]
     other = api.ask("POST", S, NIGHTLY | {"name": "x"}, Idempotency_Key="k")
     assert (other.status, code(other)) == (422, "idempotency_key_reused")

@@ -513,12 +513,47 @@ def test_some_failures_leave_none(api: Native, kind: str) -> None:
     assert (told(heard)["state"], told(heard)["reason"]) == ("failed", kind)
 
 
+def test_what_its_holder_calls_off_is_cancelled(api: Native) -> None:
+    job = api.taken()
+    said = {"lease": job["lease"]["token"], "kind": "cancel", "error": "void"}
+
+    heard = api.verb(job["uid"], "fail", said)
+
+    ended = told(heard)
+    assert (heard.status, ended["state"], ended["reason"]) == (200, "cancelled", None)
+    assert (ended["error"], ended["runs"][0]["outcome"]) == ("void", "cancelled")
+    again = api.verb(job["uid"], "fail", said)
+    assert (again.status, code(again)) == (409, "job_cancelled")
+
+
+def test_who_has_lost_the_job_cannot_call_it_off(api: Native) -> None:
+    job = api.taken()
+    api.let_time_work(minutes=60)
+    said = {"lease": job["lease"]["token"], "kind": "cancel"}
+
+    refused = api.verb(job["uid"], "fail", said)
+
+    assert (refused.status, code(refused)) == (409, "stale_lease")
+    assert api.job(job["uid"])["state"] == "queued"
+
+
 def test_a_released_job_is_as_if_it_had_not_been_taken(api: Native) -> None:
     job = api.taken()
 
     heard = api.verb(job["uid"], "release", {"lease": job["lease"]["token"]})
 
     assert (told(heard)["state"], told(heard)["attempt"]) == ("queued", 0)
+
+
+def test_a_job_may_be_released_for_later(api: Native) -> None:
+    job = api.taken(max_attempts=1, backoff={"kind": "constant", "base_ms": 10**9})
+
+    heard = api.verb(job["uid"], "release", {"run_at": LATER})
+
+    back = told(heard)
+    assert (back["state"], back["run_at"]) == ("queued", LATER)
+    # Neither the run counts, nor that it was put off.
+    assert (back["attempt"], back["reschedules"], back["runs"]) == (0, 0, [])
 
 
 def test_a_rescheduled_job_runs_later_and_otherwise(api: Native) -> None:
@@ -589,6 +624,9 @@ def test_what_nobody_holds_cannot_be_reported_on(api: Native, verb: str) -> None
         ("fail", {"error": None}, "/error"),
         ("fail", {"retry_at": 5}, "/retry_at"),
         ("release", {"x": 1}, "/x"),
+        ("release", {"run_at": 5}, "/run_at"),
+        ("release", {"run_at": None}, "/run_at"),
+        ("release", {"run_at": "9999-12-31T23:59:59-01:00"}, "/run_at"),
         ("reschedule", {"delay_ms": 1}, "/delay_ms"),
         ("requeue", {}, "/jobs"),
     ],
@@ -654,6 +692,74 @@ def test_the_answer_is_forgotten_after_a_day(api: Native) -> None:
     again = api.enqueue(1, Idempotency_Key="k")
 
     assert told(again)["uid"] != told(first)["uid"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "replayed"), [(599, True), (600, False), (601, False)]
+)
+def test_or_as_soon_as_it_was_asked_to_be(
+    api: Native, seconds: int, replayed: bool
+) -> None:
+    how = {"Idempotency_Key": "k", "Prefer": "keep-answer=600"}
+    first = api.enqueue(1, **how)
+    assert first.headers["preference-applied"] == "keep-answer=600"
+    api.let_time_work(seconds=seconds)
+
+    again = api.enqueue(1, **how)
+
+    assert ("idempotency-replayed" in again.headers) is replayed
+    assert again.headers["preference-applied"] == "keep-answer=600"
+    assert (told(again)["uid"] == told(first)["uid"]) is replayed
+
+
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        *("keep-answer=0", "keep-answer=86401", "keep-answer=-1", "keep-answer=1.5"),
+        *("keep-answer", "keep-answer=", "keep-answer=60 s", "x-keep-answer=60"),
+        *("keep-answer=9999999999", "wait=60", "keep-answer=86400"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_none_and_a_day_is_as_without(
+    api: Native, prefer: str
+) -> None:
+    first = api.enqueue(1, Idempotency_Key="k", Prefer=prefer)
+    assert "preference-applied" not in first.headers
+    api.let_time_work(seconds=86_399)
+
+    again = api.enqueue(1, Idempotency_Key="k")
+
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+def test_what_was_preferred_is_told_together_and_again(api: Native) -> None:
+    prefer = 'return=minimal, Keep-Answer = "60"'
+    first = api.enqueue(1, Idempotency_Key="k", Prefer=prefer)
+
+    again = api.enqueue(1, Idempotency_Key="k", Prefer="keep-answer=3600")
+
+    for heard in (first, again):
+        assert heard.headers["preference-applied"] == "return=minimal, keep-answer=60"
+        assert (heard.status, heard.body) == (201, b"")
+    assert again.headers["location"] == first.headers["location"]
+
+
+def test_without_a_key_there_is_no_answer_to_be_remembered(api: Native) -> None:
+    heard = api.enqueue(1, Prefer="keep-answer=60")
+
+    assert heard.status == 201
+    assert "preference-applied" not in heard.headers
+
+
+def test_the_answer_to_a_batch_may_be_forgotten_sooner_too(api: Native) -> None:
+    how = {"Idempotency_Key": "k", "Prefer": "keep-answer=60"}
+    assert batch(api, {"content": 1}, **how).headers["preference-applied"]
+    api.let_time_work(seconds=60)
+
+    again = batch(api, {"content": 1}, **how)
+
+    assert "idempotency-replayed" not in again.headers
+    assert len(api.list()["jobs"]) == 2
 
 
 @pytest.mark.parametrize("query", ["", "?atomic=true", "?on_conflict=keep"])

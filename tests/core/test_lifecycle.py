@@ -247,6 +247,18 @@ def test_a_released_job_is_as_if_it_had_never_been_claimed() -> None:
     assert changes(queued(), after) == {"updated_at": 300}
 
 
+def test_or_it_waits_for_the_instant_that_its_holder_says() -> None:
+    after = lifecycle.release(claimed(), now=300, rules=RULES, run_at=900)
+
+    assert changes(queued(), after) == {"updated_at": 300, "run_at": 900}
+
+
+@pytest.mark.parametrize("run_at", [-1, INSTANT_MAX + 1])
+def test_it_waits_for_no_instant_beyond_the_calendar(run_at: int) -> None:
+    with pytest.raises(InvalidJob, match="run_at"):
+        lifecycle.release(claimed(), now=300, rules=RULES, run_at=run_at)
+
+
 # --- patched ----------------------------------------------------------------------
 
 

@@ -16,7 +16,13 @@ from jobengine.core.job import (
     State,
     Terms,
 )
-from jobengine.core.lifecycle import FAILURES, RESCHEDULES_MAX, due_at, tick
+from jobengine.core.lifecycle import (
+    FAILURES,
+    RESCHEDULES_MAX,
+    UNWANTED,
+    due_at,
+    tick,
+)
 from jobengine.core.past import ERROR_CHARS_MAX, RUNS_KEPT, Past, Run
 from jobengine.core.queues import QueueRules
 from jobengine.errors import InvalidJob
@@ -213,6 +219,22 @@ def test_a_run_that_says_so_is_the_last(reason: str) -> None:
 
     assert after.state is (State.QUEUED if reason == "attempts" else State.FAILED)
     assert after.reason == (None if reason == "attempts" else reason)
+
+
+def test_what_its_holder_calls_off_is_cancelled_and_no_dead_letter() -> None:
+    job = run_of(Terms())
+
+    after = failed(job, reason=UNWANTED, error="the order is void")
+
+    assert changes(job, after) == {
+        "state": State.CANCELLED,
+        "lease": None,
+        "finished_at": 300,
+        "keep_until": 5300,
+        "updated_at": 300,
+        "past": Past(runs=(Run(1, 200, 300, "cancelled", "the order is void"),)),
+    }
+    assert after.reason is None
 
 
 # --- poison -----------------------------------------------------------------------

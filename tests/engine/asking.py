@@ -144,7 +144,9 @@ SAYS: dict[str, Say] = {
     "beat": lambda e, *who, **how: e.beat(*who, progress=b"1", **how),
     "complete": lambda e, *who, **how: e.complete(*who, **how),
     "fail": lambda e, *who, **how: e.fail(*who, error="no", **how),
+    "call off": lambda e, *who, **how: e.fail(*who, reason="cancelled", **how),
     "release": lambda e, *who, **how: e.release(*who, **how),
+    "release for later": lambda e, *who, **how: e.release(*who, run_at=1, **how),
     "reschedule": lambda e, *who, **how: e.reschedule(*who, Renewal(run_at=1), **how),
     "requeue": lambda e, *who, **how: e.requeue(*who, FOLLOW_UP, **how),
 }

@@ -139,7 +139,52 @@ def test_a_large_group_of_large_rows_is_cancelled(desk: Desk) -> None:
     assert sum(desk.admin.cancel_group(WRITER, "q", "f")) == 300
 
 
+def test_the_live_job_of_a_unique_key_is_cancelled_and_no_other(desk: Desk) -> None:
+    done = desk.held(unique_key="k")
+    desk.engine.complete(ME, "q", done.uid)
+    running = desk.held(unique_key="k")
+    other = desk.put(unique_key="l")
+    # A job whose uid is asked for has not that key.
+    assert desk.admin.cancel_key(WRITER, "q", other.uid) == 0
+
+    assert [desk.admin.cancel_key(WRITER, "q", "k") for _ in range(2)] == [1, 0]
+
+    rows = desk.rows()
+    assert rows[running.uid].state is State.CANCELLED
+    assert rows[done.uid].state is State.COMPLETE
+    assert rows[other.uid] == other
+    with pytest.raises(JobCancelled):
+        desk.engine.beat(ME, "q", running.uid)
+
+
+def test_what_time_has_ended_is_not_cancelled_by_its_key(desk: Desk) -> None:
+    lost = desk.held(unique_key="a", terms=ONCE)
+    left = desk.held(unique_key="b", terms=TWICE)
+    expired = desk.put(unique_key="c", valid_for_ms=1000)
+    desk.clock.advance(minutes=1)
+
+    found = [desk.admin.cancel_key(WRITER, "q", key) for key in "abc"]
+
+    assert found == [0, 1, 0]
+    assert {uid: row.state for uid, row in desk.rows().items()} == {
+        lost.uid: State.FAILED,
+        left.uid: State.CANCELLED,
+    }
+    assert desk.row(expired) is None
+
+
+def test_a_key_is_cancelled_by_those_who_may_write(desk: Desk) -> None:
+    job = desk.put(unique_key="k")
+
+    assert refusal(desk.admin.cancel_key, READER, "q", "k") is Forbidden
+    assert refusal(desk.admin.cancel_key, STRANGER, "q", "k") is QueueNotFound
+    assert refusal(desk.admin.cancel_key, WRITER, "none", "k") is QueueNotFound
+    assert desk.rows() == {job.uid: job}
+
+
 @pytest.mark.parametrize("none", ["", "x" * 1025, "a\nb"])
 def test_what_no_job_can_have_cancels_none(desk: Desk, none: str) -> None:
     with pytest.raises(InvalidJob, match="fingerprint: must be"):
         desk.admin.cancel_group(WRITER, "q", none)
+    with pytest.raises(InvalidJob, match="unique_key: must be"):
+        desk.admin.cancel_key(WRITER, "q", none)

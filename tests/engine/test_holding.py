@@ -36,6 +36,7 @@ from jobengine.engine import LiveKey
 from jobengine.errors import (
     Forbidden,
     InvalidJob,
+    JobCancelled,
     JobNotFound,
     QueueNotFound,
     StaleLease,
@@ -182,6 +183,10 @@ def test_tokens_outlive_a_restart(verb: str) -> None:
         (lambda d, uid: d.engine.fail(ME, "q", uid, reason="critical"), Event.FAILED),
         (lambda d, uid: d.engine.cancel(ME, "q", uid), Event.CANCELLED),
         (
+            lambda d, uid: d.engine.fail(ME, "q", uid, reason="cancelled"),
+            Event.CANCELLED,
+        ),
+        (
             lambda d, uid: d.engine.update(ME, "q", uid, Change(state=State.COMPLETE)),
             Event.COMPLETED,
         ),
@@ -248,6 +253,57 @@ def test_what_cannot_be_done_is_not_tried_again(desk: Desk, reason: str) -> None
     after = desk.engine.fail(ME, "q", job.uid, reason=reason)
 
     assert (after.state, after.reason) == (State.FAILED, reason)
+
+
+def test_a_reader_calls_off_what_it_holds_and_a_writer_may_open_it_again(
+    desk: Desk,
+) -> None:
+    job = desk.held(READER, unique_key="k", terms=ONCE)
+
+    after = desk.engine.fail(READER, "q", job.uid, reason="cancelled", error="void")
+
+    assert (after.state, after.reason, after.error) == (State.CANCELLED, None, "void")
+    assert desk.events[-1] is Event.CANCELLED
+    # Its key is free, and who knew it learns what became of it.
+    other = desk.put(unique_key="k")
+    with pytest.raises(JobCancelled):
+        desk.engine.beat(READER, "q", job.uid, lease=token(job))
+    desk.engine.delete(ME, "q", other.uid)
+    assert desk.engine.retry(WRITER, "q", job.uid).attempt == 0
+
+
+@pytest.mark.parametrize("seconds", [0, 5])
+def test_a_job_given_back_for_later_waits_and_the_run_does_not_count(
+    desk: Desk, seconds: int
+) -> None:
+    job = desk.held(terms=ONCE)
+    later = desk.clock.now() + seconds * 1000
+
+    back = desk.engine.release(ME, "q", job.uid, run_at=later)
+
+    assert (back.state, back.attempt, back.run_at) == (State.QUEUED, 0, later)
+    assert (desk.engine.claim(ME, "q") == []) is (seconds > 0)
+    desk.clock.advance(seconds=seconds)
+    assert seconds == 0 or desk.take().uid == job.uid
+
+
+def test_a_job_given_back_for_later_is_a_run_put_off_to_who_listens(
+    desk: Desk,
+) -> None:
+    job = desk.held()
+
+    desk.engine.release(ME, "q", job.uid, run_at=job.run_at + 1)
+
+    assert desk.events[-1] is Event.RESCHEDULED
+
+
+@pytest.mark.parametrize("run_at", [-1, INSTANT_MAX + 1])
+def test_a_job_given_back_for_no_instant_is_still_held(desk: Desk, run_at: int) -> None:
+    job = desk.held()
+
+    assert refusal(desk.engine.release, ME, "q", job.uid, run_at=run_at) is InvalidJob
+
+    assert desk.rows() == {job.uid: job}
 
 
 def test_a_worker_may_say_when_to_try_again(desk: Desk) -> None:

@@ -202,6 +202,45 @@ def test_what_is_a_day_old_is_swept_and_nothing_before(desk: Desk) -> None:
     assert due is None or due > desk.clock.now()
 
 
+def test_who_asks_for_less_is_remembered_for_less(desk: Desk) -> None:
+    for key, kept_ms in (("long", REMEMBERED_MS), ("short", 600_000)):
+        desk.engine.enqueue_batch(ME, [NEW], once=Once(key, b"", told, kept_ms))
+    desk.clock.advance(ms=599_999)
+    assert desk.sweep() == {}
+    again = Once("short", b"", told, REMEMBERED_MS)
+    desk.engine.enqueue_batch(ME, [NEW], once=again)
+    # A repetition makes it last no longer.
+    assert (again.replayed, again.answer and again.answer.kept_ms) == (True, 600_000)
+
+    desk.clock.advance(ms=1)
+    assert sum(desk.sweep().values()) == 1
+
+    assert [answer.name for answer in answers(desk)] == ["long"]
+
+
+def test_what_is_forgotten_makes_room_for_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "ANSWERS_MAX", 1)
+    desk.engine.enqueue_batch(ME, [NEW], once=Once("a", b"", told, 1000))
+    assert refusal(send, desk, key="b") is MemoryFull
+
+    desk.clock.advance(seconds=1)
+    desk.sweep()
+
+    assert not send(desk, key="b").replayed
+
+
+def test_for_how_long_is_in_the_file() -> None:
+    desk = Desk(disk=SimDisk())
+    desk.engine.enqueue_batch(ME, [NEW], once=Once("key", b"", told, 600_000))
+
+    desk.restart()
+
+    assert [answer.kept_ms for answer in answers(desk)] == [600_000]
+    desk.house.close()
+
+
 # --- in the file ------------------------------------------------------------------
 
 

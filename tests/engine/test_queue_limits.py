@@ -216,12 +216,17 @@ ENDS: dict[str, Callable[[Desk, Job], object]] = {
     "complete": lambda d, job: d.engine.complete(ME, "q", job.uid),
     "fail": lambda d, job: d.engine.fail(ME, "q", job.uid, reason="critical"),
     "try again": lambda d, job: d.engine.fail(ME, "q", job.uid),
+    "call off": lambda d, job: d.engine.fail(ME, "q", job.uid, reason="cancelled"),
     "release": lambda d, job: d.engine.release(ME, "q", job.uid),
+    "release for later": lambda d, job: d.engine.release(
+        ME, "q", job.uid, run_at=d.clock.now() + 9000
+    ),
     "put off": lambda d, job: d.engine.reschedule(
         ME, "q", job.uid, Renewal(run_at=d.clock.now() + 9000)
     ),
     "requeue": lambda d, job: d.engine.requeue(ME, "q", job.uid, []),
     "cancel": lambda d, job: d.engine.cancel(WRITER, "q", job.uid),
+    "cancel its key": lambda d, _: d.admin.cancel_key(WRITER, "q", "k"),
     "cancel its group": lambda d, _: sum(d.admin.cancel_group(WRITER, "q", "f")),
     "delete": lambda d, job: d.engine.delete(WRITER, "q", job.uid),
     "settle": lambda d, job: d.engine.update(

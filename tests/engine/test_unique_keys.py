@@ -112,6 +112,7 @@ ENDS: dict[str, Callable[[Desk], object]] = {
         d.take(),
         d.engine.cancel(ME, "q", LiveKey("k")),
     ),
+    "cancelled by its key": lambda d: d.admin.cancel_key(ME, "q", "k"),
     "cancelled with its group": lambda d: sum(d.admin.cancel_group(ME, "q", "f")),
     "deleted": lambda d: d.engine.delete(ME, "q", LiveKey("k")),
     "deleted in progress": lambda d: (

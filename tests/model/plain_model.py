@@ -178,12 +178,17 @@ class PlainModel:
         return refusal
 
     def cancel_group(self, caller: str, queue: str, fingerprint: str) -> int:
+        return self._cancel_called(queue, lambda keys: keys.fingerprint == fingerprint)
+
+    def cancel_key(self, caller: str, queue: str, key: str) -> int:
+        return self._cancel_called(queue, lambda keys: keys.unique == key)
+
+    def _cancel_called(self, queue: str, called: Callable[[Keys], bool]) -> int:
         seen = [self.ticked(row) for row in self._of(queue) if is_live(row)]
         group = [
             row
             for row in seen
-            if row and is_live(row) and row["keys"]
-            if row["keys"].fingerprint == fingerprint
+            if row and is_live(row) and row["keys"] and called(row["keys"])
         ]
         for row in group:
             self._keep(row, **self._finished(row, CANCELLED))
@@ -462,8 +467,10 @@ class PlainModel:
         came = {} if result is None else {"result": result, "progress": None}
         self._keep(row, **{**self._finished(row, COMPLETE), **came})
 
-    def _release(self, row: Row) -> None:
+    def _release(self, row: Row, in_ms: int = -1) -> None:
         self._keep(row, **NEVER_HELD, state=QUEUED, attempt=row["attempt"] - 1)
+        if in_ms >= 0:
+            self._keep({**self.rows[row["uid"]], "run_at": self.now + in_ms})
 
     def _fail(
         self,
@@ -473,7 +480,9 @@ class PlainModel:
         in_ms: int = -1,
     ) -> None:
         row = {**row, "past": self._remembered(row, reason, error, lost=0)}
-        if reason != "attempts" or self._spent(row):
+        if reason == "cancelled":
+            self._keep(row, **self._finished(row, CANCELLED))
+        elif reason != "attempts" or self._spent(row):
             self._keep({**row, **self._finished(row, FAILED), "reason": reason})
         else:
             self._keep({**self._waiting(row), "state": QUEUED})

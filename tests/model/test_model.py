@@ -79,12 +79,17 @@ reports = st.one_of(
         st.just("complete"),
         st.fixed_dictionaries({"result": st.sampled_from([None, b"null", b"[7]"])}),
     ),
-    st.tuples(st.just("release"), st.just({})),
+    st.tuples(
+        st.just("release"),
+        st.fixed_dictionaries({"in_ms": st.sampled_from([-1, -1, 0, 2000])}),
+    ),
     st.tuples(
         st.just("fail"),
         st.fixed_dictionaries(
             {
-                "reason": st.sampled_from(["attempts", "attempts", "critical"]),
+                "reason": st.sampled_from(
+                    ["attempts", "attempts", "critical", "cancelled"]
+                ),
                 "error": st.sampled_from([None, "no"]),
                 "in_ms": st.sampled_from([-1, -1, 0, 2000]),
             }
@@ -102,6 +107,8 @@ reports = st.one_of(
         ),
     ),
 )
+# What a holder says who wants a job to wait, and not from now on.
+LATER = {"fail": "retry_at", "release": "run_at"}
 changes = st.fixed_dictionaries(
     {},
     optional={
@@ -317,6 +324,16 @@ class Machine(RuleBasedStateMachine):
         assert refusal is self.model.door(caller, queue, "write")
         if refusal is None:
             assert count == self.model.cancel_group(caller, queue, "f")
+
+    @rule(caller=callers, queue=queues, key=st.sampled_from(["k", "l"]))
+    def cancel_key(self, caller: str, queue: str, key: str) -> None:
+        refusal, count = told(
+            lambda: self.house.admin.cancel_key(Caller(caller), queue, key)
+        )
+
+        assert refusal is self.model.door(caller, queue, "write")
+        if refusal is None:
+            assert count == self.model.cancel_key(caller, queue, key)
 
     @rule(
         caller=st.sampled_from(["boss", "boss", "both"]),
@@ -561,8 +578,8 @@ class Machine(RuleBasedStateMachine):
         note(f"{verb} {how} by {caller} under {lease}")
         ours = {**how}
         given: list[Any] = []
-        if verb == "fail" and how["in_ms"] >= 0:
-            how = {**how, "retry_at": self.model.now + how["in_ms"]}
+        if verb in LATER and how["in_ms"] >= 0:
+            how = {**how, LATER[verb]: self.model.now + how["in_ms"]}
         if verb == "reschedule":
             at = self.model.now + how["in_ms"] if how["in_ms"] >= 0 else None
             given = [Renewal(at, how["content"], how["terms"], how["progress"])]

@@ -228,9 +228,13 @@ class World:
                 lifecycle.fail,
                 rules=RULES,
                 error=draw(errors),
-                reason=draw(st.sampled_from(lifecycle.FAILURES)),
+                reason=draw(st.sampled_from((*lifecycle.FAILURES, lifecycle.UNWANTED))),
             ),
-            Verb.RELEASE: lambda: partial(lifecycle.release, rules=RULES),
+            Verb.RELEASE: lambda: partial(
+                lifecycle.release,
+                rules=RULES,
+                run_at=draw(st.sampled_from([None, 0, 5000])),
+            ),
             Verb.RESCHEDULE: lambda: partial(
                 lifecycle.reschedule, renewal=draw(renewals), rules=RULES
             ),
