@@ -1,9 +1,11 @@
-"""Every exception of JobEngine. Imports nothing.
+"""Every exception of JobEngine. Imports nothing of ours.
 
 An error carries a stable `code` (for programs), says whether trying again can help
 (`retryable`) and a message that says what, which one and what would help. Statuses
 and exit codes belong to the edges: api/problem.py and cli.py.
 """
+
+from typing import Any as _Any
 
 
 class JobEngineError(Exception):
@@ -12,6 +14,11 @@ class JobEngineError(Exception):
     code = "error"
     retryable = False
     at: int | None = None  # which of many was refused, where that is known
+    # Of what a daemon answered: the status, the id under which its log has more, and
+    # after how many seconds it wants to be asked again.
+    status: int | None = None
+    request_id: str | None = None
+    retry_after_s: float | None = None
 
 
 # --- Refused: the request is at fault, and asking again will not help -------------
@@ -144,6 +151,14 @@ class JobCancelled(StaleLease):
     code = "job_cancelled"
 
 
+class Abandoned(Refused):
+    """The run of a job is not to go on: it was cancelled, is somebody else's, or the
+    worker ends. For handlers: where one lets it pass, nothing more is said of the run.
+    """
+
+    code = "abandoned"
+
+
 class JobTooLarge(Refused):
     """The payload is larger than the queue takes."""
 
@@ -200,6 +215,38 @@ class StoreFailed(Unavailable):
     """A write or a sync failed: nothing is acknowledged until the next start."""
 
     code = "storage_failed"
+
+
+class Unreachable(Unavailable):
+    """The daemon was not reached: the request was certainly not carried out."""
+
+    code = "unreachable"
+
+
+class Unanswered(Unavailable):
+    """There was no answer: the request may have been carried out, or not."""
+
+    code = "unanswered"
+
+
+class BadAnswer(Unavailable):
+    """What was answered is not a daemon's: something else is there, or in between."""
+
+    code = "bad_answer"
+    retryable = False
+
+
+# --- What came of a job -----------------------------------------------------------
+
+
+class JobFailed(JobEngineError):
+    """The job whose result was asked for has failed for good. `job` is it."""
+
+    code = "job_failed"
+
+    def __init__(self, message: str, job: _Any = None) -> None:
+        super().__init__(message)
+        self.job = job
 
 
 # --- ConfigError: the operator's --------------------------------------------------

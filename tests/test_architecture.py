@@ -75,7 +75,27 @@ MAY_IMPORT = {
         )
     ),
     "jobengine.testing": tuple(
-        f"jobengine.{room}" for room in ("core", "errors", "store", "engine", "build")
+        f"jobengine.{room}"
+        for room in (
+            *("core", "errors", "store", "engine", "upkeep", "build"),
+            *("client", "worker", "embedded", "local", "residence"),
+        )
+    ),
+    "jobengine.pytest_plugin": ("jobengine.testing",),
+    # An engine within a program: the verbs, what carries them, and the house itself.
+    "jobengine.embedded": (
+        *("jobengine.client", "jobengine.local", "jobengine.residence"),
+    ),
+    "jobengine.local": (
+        *("jobengine.api", "jobengine.client.transport", "jobengine.doorbell"),
+        "jobengine.errors",
+    ),
+    "jobengine.residence": tuple(
+        f"jobengine.{room}"
+        for room in (
+            *("core", "errors", "store", "build", "telemetry"),
+            *("daemon", "local"),
+        )
     ),
     "jobengine.daemon": tuple(
         f"jobengine.{room}"
@@ -83,6 +103,15 @@ MAY_IMPORT = {
             *("core", "errors", "store", "engine", "upkeep", "build", "telemetry"),
             *("api", "daemon", "doorbell", "_version"),
         )
+    ),
+    # Importable without the server: it knows the wire, and how a back-off counts.
+    "jobengine.client": (
+        *("jobengine.errors", "jobengine.core.backoff", "jobengine._version"),
+        "jobengine.client",
+    ),
+    "jobengine.worker": (
+        *("jobengine.errors", "jobengine.core.backoff"),
+        *("jobengine.client", "jobengine.worker"),
     ),
     "jobengine.cli": ANYTHING,
     "jobengine.cli_file": ANYTHING,
@@ -93,7 +122,9 @@ MAY_IMPORT = {
 }
 
 # The command and its tools.
-COMMAND = tuple(f"jobengine.cli{part}" for part in ("", "_file", "_rewrite", "_tool"))
+COMMAND = tuple(
+    f"jobengine.cli{part}" for part in ("", "_file", "_rewrite", "_tool", "_work")
+)
 
 # Third-party packages that only some rooms may know.
 KEPT_TO = {
@@ -105,6 +136,8 @@ KEPT_TO = {
         *("jobengine.api", "jobengine.daemon.schema"),
         "jobengine.daemon.values",
     ),
+    "urllib3": ("jobengine.client.http",),
+    "aiohttp": ("jobengine.client.aio",),
     "cronsim": ("jobengine.core.cron",),
     "cryptography": ("jobengine.store.sealer",),
     "gunicorn": ("jobengine.daemon",),
@@ -119,7 +152,7 @@ KEPT_TO = {
 # What is said in one place only: an attribute or call, and who may say it.
 SAID_IN = {
     "time.time": ("jobengine.daemon.clock",),
-    "os.environ": ("jobengine.daemon.settings",),
+    "os.environ": ("jobengine.daemon.settings", "jobengine.client.environment"),
     "os.getenv": (),
     "os.urandom": ("jobengine.store.sealer",),
     "os.fsync": ("jobengine.store.journal.disk",),
@@ -130,7 +163,10 @@ SAID_IN = {
     "click.echo": COMMAND,
 }
 
-THREADS_START_IN = ("jobengine.daemon", "jobengine.store.journal.log")
+THREADS_START_IN = (
+    *("jobengine.daemon", "jobengine.store.journal.log"),
+    *("jobengine.worker.running", "jobengine.worker.child", "jobengine.worker.top"),
+)
 
 CORE_IS_PURE = {"time", "os", "threading", "random", "logging", "io", "socket"}
 

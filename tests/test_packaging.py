@@ -26,7 +26,14 @@ TOP_LEVEL = (
 )
 
 # Packages whose own documentation says to import them along with another.
-COMES_WITH = {"werkzeug": "flask", "jinja2": "flask", "markupsafe": "flask"}
+COMES_WITH = {
+    "werkzeug": "flask",
+    "jinja2": "flask",
+    "markupsafe": "flask",
+    "yarl": "aiohttp",
+}
+# What loads our plugin.
+LOADS_US = {"pytest"}
 # What Python finds by itself where it is: zoneinfo, on machines without zones.
 NEVER_IMPORTED = {"tzdata"}
 
@@ -81,7 +88,7 @@ def test_all_metadata_is_in_setup_cfg(setup: ConfigParser) -> None:
     assert setup["options"]["packages"] == "find_namespace:"
     assert setup["options.packages.find"]["include"].split() == ["jobengine*"]
     assert setup["options"]["python_requires"] == ">=3.11"
-    assert set(setup["options.extras_require"]) == {"test", "dev"}
+    assert set(setup["options.extras_require"]) == {"async", "test", "dev"}
 
 
 def test_the_other_two_files_add_nothing_to_it() -> None:
@@ -120,13 +127,14 @@ def imported() -> set[str]:
 
 
 def test_what_is_imported_is_declared_and_nothing_else_is(setup: ConfigParser) -> None:
-    lines = setup["options"]["install_requires"].split("\n")
-    declared = {requirement(line) for line in lines if line}
+    extras = setup["options.extras_require"]
+    lines = [setup["options"]["install_requires"], extras["async"]]
+    declared = {requirement(line) for line in "\n".join(lines).split("\n") if line}
     distributions = packages_distributions()
 
     used = {COMES_WITH.get(name) or distributions[name][0] for name in imported()}
 
-    assert {name.lower().replace("_", "-") for name in used} == (
+    assert {name.lower().replace("_", "-") for name in used} - LOADS_US == (
         declared - NEVER_IMPORTED
     )
 
@@ -147,10 +155,11 @@ def test_every_error_is_a_public_name() -> None:
     assert all(getattr(jobengine, n) is getattr(errors, n) for n in public)
 
 
-def test_the_engine_and_what_it_takes_are_public_names() -> None:
-    assert jobengine.Engine.__module__ == "jobengine.engine"
+def test_what_programs_need_are_public_names() -> None:
+    assert jobengine.Client.__module__ == "jobengine.client.client"
     assert jobengine.Job.__module__ == jobengine.NewJob.__module__
     assert jobengine.__version__
+    assert all(getattr(jobengine, name) is not None for name in jobengine.__dir__())
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
@@ -158,9 +167,12 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         _ = jobengine.Nothing  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("statement", ["import jobengine", "jobengine.Engine"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import jobengine", "jobengine.Client", "jobengine.Worker", "jobengine.Engine"],
+)
 def test_importing_it_loads_no_server_and_no_cryptography(statement: str) -> None:
-    heavy = ("flask", "gunicorn", "marshmallow", "cryptography", "yaml")
+    heavy = ("flask", "gunicorn", "marshmallow", "cryptography", "yaml", "aiohttp")
     program = (
         f"import sys, jobengine; {statement}; "
         f"print([name for name in {heavy} if name in sys.modules])"
