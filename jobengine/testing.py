@@ -1,20 +1,36 @@
-"""Our fakes, shipped: a clock and a disk that tests move, and a house on them."""
+"""Our fakes, shipped: a clock and a disk that tests move, houses on them, an engine."""
 
 import errno
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jobengine.build import House, furnish, open_house
+from jobengine.core.job import QUEUED
 from jobengine.core.queues import Rulebook
+from jobengine.embedded import Engine, engine_of, said
 from jobengine.errors import StoreBusy
 from jobengine.store.journal.disk import DiskFile, DiskFull
 from jobengine.store.memory import MemoryStore
 from jobengine.store.sealer import RAW, Kdf
+from jobengine.upkeep import may_be_more
+
+if TYPE_CHECKING:
+    from jobengine.local import Site
+    from jobengine.worker.worker import Worker
 
 # Deriving a key takes a tenth of a second on purpose; a test has no such need.
 CHEAP_KDF = Kdf(RAW)
 SECRET = b"a secret that only tests know"
+
+# What a sweep does at a time: more than falls due in most tests.
+SWEEP = 500
+# How often the clock is moved for one call: more often than any job comes again that
+# ends, and soon enough to be told of one that does not.
+MOVES_MAX = 500
 
 
 class SimClock:
@@ -222,3 +238,110 @@ def sim_house(
         disk=disk or SimDisk(),
         kdf=CHEAP_KDF,
     )
+
+
+# --- for tests of programs that have jobs -----------------------------------------
+
+
+class TestEngine(Engine):
+    """An engine in memory, without threads: time passes in it when a test says so.
+
+    Its instants begin with those of the clock, whatever the day: a test takes its own
+    from `now`. A verb that is asked to wait for a job waits in real time, and is served
+    as soon as another thread, or `advance`, brings one.
+    """
+
+    __test__ = False  # it is no class of tests, whatever pytest makes of its name
+
+    def __init__(self, site: "Site", house: House, clock: SimClock, name: str) -> None:
+        super().__init__(site, name)
+        self.clock = clock
+        self._house = house
+
+    @property
+    def now(self) -> datetime:
+        """The instant, in UTC."""
+        return datetime.fromtimestamp(self.clock.now() / 1000, UTC)
+
+    def advance(self, seconds: float | timedelta) -> None:
+        """Let time pass, and do what falls due meanwhile, each at its own instant:
+        leases run out, schedules make jobs, what has been kept long enough goes."""
+        span = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if span < 0:
+            raise ValueError("time goes on: advance by 0 or more")
+        self._advance_to(self.clock.now() + round(span * 1000))
+
+    def run_until_idle(self, worker: "Worker", *, follow_time: bool = False) -> int:
+        """See the function of this name."""
+        runs = worker.run_until_idle()
+        for _ in range(MOVES_MAX):
+            at = self._next_instant() if follow_time else None
+            if at is None:
+                return runs
+            self._advance_to(at)
+            runs += worker.run_until_idle()
+        raise TimeoutError(
+            f"after {runs} runs, and {MOVES_MAX} moves of the clock, a job still waits "
+            "for its time: does it put itself off for ever?"
+        )
+
+    def _advance_to(self, target: int) -> None:
+        upkeep = self._house.upkeep
+        while (due := upkeep.next_due()) is not None and due <= target:
+            self.clock.set(max(due, self.clock.now()))
+            self._sweep()
+            if upkeep.next_due() == due:
+                break  # it cannot be done, now or later
+        self.clock.set(target)
+        self._sweep()
+        # The time of those who wait may be up.
+        self._house.doorbell.ring_all()
+
+    def _sweep(self) -> None:
+        while may_be_more(self._house.upkeep.sweep(SWEEP), SWEEP):
+            pass
+
+    def _next_instant(self) -> int | None:
+        """When the first of the jobs that are queued for later may run, or the first
+        lease of those in progress ends."""
+        with self._house.store.transaction() as tx:
+            every = [job for queue in tx.queues() for job in tx.jobs(queue)]
+            now = tx.now
+        instants = [job.run_at for job in every if job.state is QUEUED]
+        instants += [job.lease.until for job in every if job.lease is not None]
+        return min((at for at in instants if at > now), default=None)
+
+
+def memory_engine(
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    name: str = "app",
+    clock: SimClock | None = None,
+) -> TestEngine:
+    """An engine without a file. See jobengine.open.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    from jobengine.residence import in_memory
+
+    clock = clock or SimClock()
+    site, house = in_memory(clock, config=said(config), name=name)
+    return TestEngine(site, house, clock, name)
+
+
+def run_until_idle(worker: "Worker", *, follow_time: bool = False) -> int:
+    """Run a worker's jobs on this thread until there are none; how many runs it took.
+
+    With *follow_time* the clock of its TestEngine is moved on to when the next job may
+    run, a back-off is over, or a lease runs out, until no job waits for its time. What
+    schedules bring is not waited for: they never end.
+    """
+    if not follow_time:
+        return worker.run_until_idle()
+    engine = engine_of(worker.client)
+    if not isinstance(engine, TestEngine):
+        raise TypeError(
+            "time can be followed for a worker on a TestEngine: Worker(engine)"
+        )
+    return engine.run_until_idle(worker, follow_time=True)

@@ -148,21 +148,74 @@ def preview(environ: Mapping[str, str], path: Path | None = None) -> Settings:
     return _load(environ, Secrets(b"", None, ()), dev=False, missing=missing)
 
 
+def within(
+    config: Path | Mapping[str, Any] | None,
+    *,
+    db_path: Path,
+    secret: str | bytes | None,
+) -> Settings:
+    """The settings of an engine within a program, which has no environment of its own.
+
+    *config* is the path of a config.yml, what one would say, or None: its defaults.
+    Only v2 is spoken. Without *secret* there is no file to open.
+
+    Raises:
+        ConfigError: naming every mistake; nothing was written.
+    """
+    secrets, path = Secrets(b"", None, ()), Path()
+    if secret is not None:
+        secrets = read_secrets({"SECRET": os.fsdecode(secret)})
+    if isinstance(config, Path):
+        path = config.absolute()
+        values, _ = _values(path, "refuse", [])
+    else:
+        values, mistakes = schema.check(dict(config or {}))
+        if mistakes:
+            raise ConfigError(_message([_said(*mistake) for mistake in mistakes]))
+    # There is no port: who reaches it, and what is spoken there, means nothing.
+    values |= {"auth": {}, "dialects": {"v2": True}}
+    return _settings(values, secrets, config_path=path, db_path=db_path)
+
+
+def _said(where: tuple[str | int, ...], what: str) -> str:
+    return f"{'.'.join(map(str, where))}: {what}" if where else what
+
+
 def _load(
     environ: Mapping[str, str], secrets: Secrets, *, dev: bool, missing: Missing
 ) -> Settings:
     paths, path_notes = _paths(environ)
     overlay, level, mistakes = _overlay(environ)
     values, notes = _values(paths["CONFIG_PATH"], missing, mistakes)
-    values |= overlay
+    return _settings(
+        values | overlay,
+        secrets,
+        config_path=paths["CONFIG_PATH"],
+        db_path=paths["DB_PATH"],
+        log_level=level,
+        dev=dev,
+        notes=(*path_notes, *notes),
+    )
+
+
+def _settings(
+    values: Mapping[str, Any],
+    secrets: Secrets,
+    *,
+    config_path: Path,
+    db_path: Path,
+    log_level: LogLevel = "info",
+    dev: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Settings:
     auth_mode = values["auth"].get("mode")
     names = "auth mode names: whoever reaches the port may call itself any service"
     return Settings(
         port=values["port"],
         host=values["host"],
         server=values["server"],
-        db_path=paths["DB_PATH"],
-        config_path=paths["CONFIG_PATH"],
+        db_path=db_path,
+        config_path=config_path,
         secret=secrets.secret,
         secret_previous=secrets.previous,
         rules=_rulebook(values),
@@ -171,9 +224,9 @@ def _load(
         limits=Limits(**values["limits"]),
         relay=RelaySettings(**values["relay"]),
         dialects=frozenset(name for name, on in values["dialects"].items() if on),
-        log_level=level,
+        log_level=log_level,
         dev=dev,
-        notes=(*path_notes, *notes),
+        notes=notes,
         warnings=(*secrets.warnings, *([names] if auth_mode else [])),
         effective=values,
     )

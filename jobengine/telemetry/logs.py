@@ -35,6 +35,25 @@ def configure(level: str, *, to: BinaryIO | None = None) -> None:
     logging.basicConfig(handlers=[_Forward()], level=floor, force=True)
 
 
+def to_logging() -> None:
+    """Send the lines to the standard logging, as those of "jobengine", where nobody has
+    said yet where structlog's go.
+
+    A program with an engine in it owns its standard output, to which they would go.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=lambda *_: logging.getLogger("jobengine"),
+    )
+
+
 def path_shown(path: str) -> str:
     """A request's path as a line may hold it: who knows a run's id can end the run."""
     return _RUN.sub(r"\1-", unquote(path))
