@@ -9,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from jobengine import cli_file
+from jobengine import cli_file, cli_work
 from jobengine._version import __version__
 from jobengine.core import plan
 from jobengine.core.queues import MINUTE_MS, Rulebook
@@ -84,7 +84,7 @@ def serve(ctx: click.Context, *, dev: bool) -> None:
     ctx.exit(run(settings, load=again))
 
 
-for command in cli_file.COMMANDS:
+for command in (*cli_file.COMMANDS, *cli_work.COMMANDS):
     main.add_command(command)
 
 

@@ -1,0 +1,94 @@
+"""A worker without threads: one job after another, where it was called. For tests."""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from jobengine.client.client import Client
+from jobengine.client.jobs import Job
+from jobengine.errors import Abandoned, JobCancelled
+from jobengine.worker.handlers import Context
+from jobengine.worker.held import AsyncHeldJob, Held, HeldJob
+from jobengine.worker.leases import GONE
+from jobengine.worker.outbox import Outbox
+from jobengine.worker.reports import COUNTED, Report
+from jobengine.worker.tally import Tally
+from jobengine.worker.work import End, Work
+
+if TYPE_CHECKING:
+    from jobengine.worker.worker import Worker
+
+
+def run_inline(worker: "Worker", client: Client, tally: Tally) -> int:
+    """See Worker.run_until_idle."""
+    line = _Line(worker, client, tally)
+    runs = 0
+    while (found := line.round()) > 0:
+        runs += found
+    return runs
+
+
+class _Line:
+    """The queues of a worker, one job of each at a time."""
+
+    def __init__(self, worker: "Worker", client: Client, tally: Tally) -> None:
+        self._worker = worker
+        self._client = client
+        self._tally = tally
+        self._keeper = _Keeper(client)
+        self._outbox = Outbox(client, lambda _reports, _took: None)
+
+    def round(self) -> int:
+        """One job of each queue that has one; how many there were."""
+        runs = 0
+        for queue in self._worker.all_specs():
+            for job in self._client.claim(queue, max=1):
+                self._run(queue, job)
+                runs += 1
+        return runs
+
+    def _run(self, queue: str, job: Job) -> None:
+        spec = self._worker.all_specs()[queue]
+        kind = AsyncHeldJob if spec.is_async else HeldJob
+        held = kind(job, self._keeper, now=0.0)
+        context = Context(self._client, self._worker.state, queue)
+        self._tally.claimed(queue, 1)
+        work = Work(held, spec, context, self._worker.exceptions, self._ended)
+        if spec.is_async:
+            asyncio.run(work.arun())
+        else:
+            work.run()
+
+    def _ended(self, work: Work, end: End) -> None:
+        held = work.held
+        self._tally.ended(held.queue)
+        report = Report(held, end, work.spec.backoff or self._worker.backoff)
+        took = not held.gone and self._outbox.send([report])[0]
+        self._tally.add(held.queue, COUNTED[type(end)] if took else "lost")
+
+
+class _Keeper:
+    """Tells at once what a job says of itself. See held.Keeper."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def tell(self, held: Held) -> None:
+        told, held.told = held.told, None
+        assert told is not None, "it was just said"
+        with suppress(Abandoned):  # the handler sees that it is
+            self.checkpoint(held, told)
+
+    def checkpoint(self, held: Held, told: msgspec.Raw) -> None:
+        try:
+            self._client.heartbeat(held.job, progress=told)
+        except GONE as error:
+            held.gone = True
+            held.abandon("cancelled" if isinstance(error, JobCancelled) else "lost")
+            raise Abandoned(str(error)) from error
+
+    def monotonic(self) -> float:
+        # Time stands still during a run: what is "from now on" is from the claim on.
+        return 0.0
