@@ -5,6 +5,7 @@ PORT ?= 6010
 KILLS ?= 200
 HISTORIES ?= 50
 OPS ?= 2000
+JOBS ?= 20000
 KILLS_EACH ?= 3
 STATES ?= 250000
 INPUTS ?= 1000000
@@ -17,8 +18,8 @@ QUEUE := $(URL)/api/v2/queues/test_queue_1
 METADATA := setup.cfg setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check bench bench-peers torture torture-crash histories fuzz \
-    clients schemathesis python
+.PHONY: help run install test check bench bench-peers torture torture-crash histories chaos \
+    fuzz clients schemathesis python
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +80,10 @@ histories: $(VENV)/.installed-test ## record what 8 clients see at once, HISTORI
 	PYTHONPATH=tests/daemon $(BIN)/python tests/simulation/histories.py \
 	    --histories $(HISTORIES) --operations $(OPS) --kills $(KILLS_EACH) \
 	    $(if $(SEED),--seed $(SEED))
+
+chaos: $(VENV)/.installed-test ## kill 8 workers and their daemon, KILLS=200, while JOBS=20000 are done
+	PYTHONPATH=tests/daemon $(BIN)/python tests/simulation/chaos.py \
+	    --kills $(KILLS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.installed-test ## feed its parser 1,000,000 hostile inputs, INPUTS=1000000
 	PYTHONPATH=tests/daemon $(BIN)/python tests/attacks/fuzz.py --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
