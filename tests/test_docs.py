@@ -35,6 +35,7 @@ NATIVE = DOCS / "reference/http-v2.md"
 DIALECTS = sorted((DOCS / "reference").glob("http-*.md"))
 OPERATIONS = DOCS / "operations.md"
 DECISIONS = DOCS / "decisions"
+SDK = DOCS / "sdk/reference.md"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 
 # Families, whose members are what is raised.
@@ -244,6 +245,7 @@ def test_every_code_of_an_error_is_documented() -> None:
             for code in re.findall(r"`(\w+)`", section(page, "Refusals"))
         ),
         *re.findall(r"`(\w+)`", section(OPERATIONS, "Exit codes")),
+        *re.findall(r"`(\w+)`", section(SDK, "Errors")),
     }
 
     assert {kind.code for kind in error_classes()} - documented == set()
@@ -280,9 +282,11 @@ def test_every_line_of_the_log_is_documented() -> None:
         for event in re.findall(calls, path.read_text())
     }
 
-    documented = set(re.findall(r"`([^`\n]+)`", section(OPERATIONS, "Logs")))
+    logs = section(OPERATIONS, "Logs") + section(SDK, "Logs")
+    documented = set(re.findall(r"`([^`\n]+)`", logs))
     assert there
-    assert there - documented == set()
+    # What is only handed on is a line of its own elsewhere.
+    assert there - documented - {"%s"} == set()
 
 
 # --- complete: the native API -----------------------------------------------------
@@ -370,7 +374,7 @@ def test_every_member_of_whatever_the_native_api_takes_and_gives_is_named() -> N
     schemas += [each.schema for each in answers if each.schema is not None]
     schemas += [inner() for inner in INNER.values()]
 
-    named = set(re.findall(r"\w+", code_of(NATIVE)))
+    named = set(re.findall(r"\w+", code_of(NATIVE.read_text())))
     there = {leaf for each in schemas for n in members(each) for leaf in n.split(".")}
 
     assert there - named == set()
@@ -503,7 +507,7 @@ def test_every_test_that_a_page_names_is_there(page: Path) -> None:
     } | {path.stem for path in tests}
 
     # test_queue_1 is the queue of the shipped config.yml.
-    named = re.findall(r"\btest_(?!queue_\d)\w+", page.read_text())
+    named = re.findall(r"\btest_(?!queue_\d)\w+", without_programs(page))
     assert set(named) - there == set()
 
 
@@ -532,15 +536,21 @@ def test_every_make_target_that_a_page_names_is_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_command_that_a_page_names_is_there(page: Path) -> None:
     known = {words[:1] for words in commands()} | set(commands())
-    lines = re.findall(r"(?:`|^|\s)jobengine((?: [a-z][a-z-]*)+)", code_of(page))
+    code = code_of(without_programs(page))
+    lines = re.findall(r"(?:`|^|\s)jobengine((?: [a-z][a-z-]*)+)", code)
 
     for line in lines:
         assert any(tuple(line.split()[: len(words)]) == words for words in known), line
 
 
-def code_of(page: Path) -> str:
+def without_programs(page: Path) -> str:
+    """A page without what is Python, or runs its tests: see test_snippets.py."""
+    text = re.sub(r"(?ms)^```python$.*?^```$", "", page.read_text())
+    return re.sub(r"(?m)^.*pytest .*$", "", text)
+
+
+def code_of(text: str) -> str:
     """The code words and blocks of a page, without its prose."""
-    text = page.read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     words = re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```", "", text))
     return "\n".join([*blocks, *words])
