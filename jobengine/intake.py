@@ -145,7 +145,12 @@ class Intake(Gate):
             if self._was_done(tx, once, caller, news):
                 return []
             before = self.rules
-            jobs = [self._try(tx, caller, *new, conflict) for new in news]
+            known: dict[str, QueueRules] = {}
+            new_uid = self._new_uids().__next__
+            jobs = [
+                self._try(tx, caller, *new, conflict, known, new_uid) for new in news
+            ]
+            self._use_made(known)
             self._remember_jobs(tx, once, jobs, before)
         note(receipt, tx)
         return jobs
@@ -209,15 +214,26 @@ class Intake(Gate):
         queue: str,
         new: NewJob,
         conflict: Conflict,
+        known: dict[str, QueueRules],
+        new_uid: Callable[[], str],
     ) -> Job | Kept | Refused | Unavailable:
         try:
-            return self.add_all(tx, caller, [(queue, new)], conflict)[0]
+            rules = known.get(queue)
+            if rules is None:
+                rules = self.admit_writer(tx, caller, queue)
+            job = self._add(tx, rules, new, conflict, new_uid)
         except (Refused, Unavailable) as error:
             # A queue that was to be made for a job that is refused is not made.
             made = tx.record(MadeQueue, queue)
-            if made is not None and queue not in self.rules.queues:
+            if (
+                made is not None
+                and queue not in known
+                and queue not in self.rules.queues
+            ):
                 tx.drop_record(made)
             return error
+        known[queue] = rules
+        return job
 
     def add_all(
         self,
@@ -239,11 +255,14 @@ class Intake(Gate):
             except (Refused, Unavailable) as error:
                 error.at = number if len(news) > 1 else None
                 raise
-        # What `admit_writer` has made is in force from the end of the block on.
+        self._use_made(known)
+        return jobs
+
+    def _use_made(self, known: dict[str, QueueRules]) -> None:
+        """What `admit_writer` has made is in force from the end of the block on."""
         made = known.keys() - self.rules.queues.keys()
         if made:
             self.use(known[name] for name in made)
-        return jobs
 
     def _add(
         self,
