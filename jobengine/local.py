@@ -137,6 +137,10 @@ class Local:
         """One of its own to interrupt."""
         return Local(self.site)
 
+    def hang_up(self) -> None:
+        """The same: what waits is told in this process, and at once."""
+        self.interrupt()
+
     def interrupt(self) -> None:
         """Have all that wait raise Unanswered, and whatever is sent from now on."""
         if not self.site.ours:

@@ -31,13 +31,12 @@ class Address(Struct, frozen=True):
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError:
-            raise ConfigError(_TAKES) from None
-        # A URL with a password in it is not repeated.
-        plain = url.isascii() and url.isprintable() and " " not in url
+            plain = url.isascii() and url.isprintable() and " " not in url
+        except (ValueError, TypeError, AttributeError):
+            raise ConfigError(_refusal(url)) from None
         odd = parts.username is not None or parts.query or parts.fragment or not plain
         if parts.scheme not in _PORTS or not parts.hostname or odd:
-            raise ConfigError(_TAKES)
+            raise ConfigError(_refusal(url))
         if port is None:
             port = _PORTS[parts.scheme]
         return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
@@ -52,9 +51,14 @@ class Address(Struct, frozen=True):
         return f"{self.scheme}://{self.netloc}{self.prefix}"
 
 
-_TAKES = (
-    "the daemon's URL must be http:// or https://, a host, and maybe :port and /path"
-)
+def _refusal(url: object) -> str:
+    # Before an @ is a password, and in a query may be one.
+    text = repr(url)
+    shown = "" if any(sign in text for sign in "@?#") else f", and not {text}"
+    return (
+        "the daemon's URL must be http:// or https://, a host, and maybe :port and "
+        f"/path{shown}"
+    )
 
 
 # The authorities that verify the daemon, else the machine's own; the certificate that

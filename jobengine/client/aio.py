@@ -10,16 +10,22 @@ from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
-import aiohttp
+try:
+    import aiohttp
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "AsyncClient needs aiohttp: pip install 'jobengine[async]'", name=error.name
+    ) from None
 from yarl import URL
 
-from jobengine.client import environment, replies, verbs_jobs, verbs_work
+from jobengine.client import bodies, environment, replies, verbs_jobs, verbs_work
 from jobengine.client.address import Address, Files, proofs
 from jobengine.client.asking import Asking, Tries
 from jobengine.client.call import Call, Pause, Steps
 from jobengine.client.environment import DEFAULT_URL
 from jobengine.client.handle import AsyncJobHandle
-from jobengine.client.http import ANSWER_BYTES_MAX, CONNECT_S, why
+from jobengine.client.hearing import ANSWER_BYTES_MAX
+from jobengine.client.http import CONNECT_S, why
 from jobengine.client.jobs import EnqueueOptions, Job, Listing, NewJob, OnConflict
 from jobengine.client.retry import Retry
 from jobengine.client.transport import Answer, Request
@@ -27,10 +33,9 @@ from jobengine.client.verbs import Awaiting, Verbs
 from jobengine.client.verbs_jobs import Made
 from jobengine.errors import (
     BadAnswer,
+    ConfigError,
     JobEngineError,
-    Refused,
     Unanswered,
-    Unavailable,
     Unreachable,
 )
 
@@ -53,6 +58,8 @@ class AsyncHttp:
         self, url: str, *, files: Files, timeout: float, connections: int
     ) -> None:
         self._address = Address.parse(url)
+        if connections < 1:
+            raise ConfigError("connections must be at least 1")
         secure = self._address.scheme == "https"
         self._context = proofs(files) if secure else None
         self._timeout = timeout
@@ -77,10 +84,8 @@ class AsyncHttp:
             found = Unreachable(f"{self._address} was not reached: {why(error)}")
             found.retryable = not isinstance(error, aiohttp.ClientSSLError)
             raise found from error
-        except (aiohttp.ServerConnectionError, TimeoutError, OSError) as error:
-            raise self._unanswered(error) from error
-        except aiohttp.ClientPayloadError as error:
-            raise self._unanswered(error) from error
+        except _CUT_OFF as error:
+            raise Unanswered(f"{self._address} gave no answer: {why(error)}") from error
         except (aiohttp.ClientError, ValueError) as error:
             raise BadAnswer(
                 f"{self._address} does not answer as HTTP: {type(error).__name__}"
@@ -92,11 +97,8 @@ class AsyncHttp:
             await self._session.close()
             self._session = None
 
-    def _unanswered(self, error: Exception) -> Unanswered:
-        return Unanswered(f"{self._address} gave no answer: {why(error)}")
-
     async def _exchange(self, request: Request) -> Answer:
-        patience = self._timeout + request.wait_s
+        connect = min(self._timeout, CONNECT_S)
         async with self._session_here().request(
             request.method,
             # It is encoded already.
@@ -105,13 +107,12 @@ class AsyncHttp:
             headers=request.headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
-                total=None,
-                sock_connect=min(self._timeout, CONNECT_S),
-                sock_read=patience,
+                total=connect + self._timeout + request.wait_s,
+                sock_connect=connect,
             ),
         ) as reply:
             if (reply.content_length or 0) > ANSWER_BYTES_MAX:
-                raise BadAnswer(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+                raise BadAnswer(f"it answers with more than {ANSWER_BYTES_MAX} bytes")
             body = await reply.read()
             headers = {name.lower(): text for name, text in reply.headers.items()}
             return Answer(reply.status, headers, body)
@@ -139,6 +140,13 @@ _NOT_THERE = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientConnectorCertificateError,
+)
+# Raised when it may have been heard.
+_CUT_OFF = (
+    aiohttp.ServerConnectionError,
+    aiohttp.ClientPayloadError,
+    TimeoutError,
+    OSError,
 )
 
 
@@ -276,18 +284,21 @@ class AsyncClient(Awaiting, Verbs):
         *,
         atomic: bool = False,
         on_conflict: OnConflict = "refuse",
-    ) -> list[AsyncJobHandle | Refused | Unavailable]:
+    ) -> list[AsyncJobHandle | JobEngineError]:
         """Queue many jobs: what became of each, in their order. As of a Client."""
         found = await self.run(
             verbs_jobs.enqueue_many(queue, jobs, atomic=atomic, on_conflict=on_conflict)
         )
-        return [self._handle_or_error(queue, each) for each in found]
+        return [
+            self._handle(queue, each) if isinstance(each, Made) else each
+            for each in found
+        ]
 
     async def requeue(
         self, job: Job, jobs: Iterable[NewJob | Any]
     ) -> list[AsyncJobHandle]:
         """Complete the job and queue those that follow it: all of that, or nothing."""
-        news = list(jobs)
+        news = list(bodies.many(jobs, "jobs"))
         found = await self.run(verbs_work.requeue(job, news))
         return [
             self._handle(queue, made)
@@ -308,11 +319,3 @@ class AsyncClient(Awaiting, Verbs):
 
     def _handle(self, queue: str, made: Made) -> AsyncJobHandle:
         return AsyncJobHandle(self, queue, made.uid, made.job, made.created)
-
-    def _handle_or_error(
-        self, queue: str, made: Made | JobEngineError
-    ) -> AsyncJobHandle | Refused | Unavailable:
-        if isinstance(made, Made):
-            return self._handle(queue, made)
-        assert isinstance(made, Refused | Unavailable), "replies makes no others"
-        return made

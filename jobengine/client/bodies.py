@@ -9,8 +9,9 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
-from jobengine.client.jobs import Filter, NewJob
+from jobengine.client.jobs import Filter, JobOptions, NewJob, ScheduleOptions
 from jobengine.client.spans import instant_of, ms_of
+from jobengine.core.backoff import Backoff
 from jobengine.errors import InvalidJob
 
 T = TypeVar("T")
@@ -47,18 +48,19 @@ def json_of(field: str, value: Any) -> bytes:
         raise InvalidJob((field, "is nested too deeply, or holds itself")) from None
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidJob((field, f"is not JSON: {error}")) from None
-    if b"null" in told and not _finite(value):
+    if b"null" in told and not is_finite(value):
         raise InvalidJob((field, "has a number that is not finite"))
     return told
 
 
-def _finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
     """Whether no number became null, for which msgspec writes what JSON has not."""
     try:
         json.dumps(value, allow_nan=False, default=_inside)
     except ValueError:
         return False
-    except TypeError:  # a key that only msgspec can say
+    # A key that only msgspec can say; more brackets than any daemon takes.
+    except (TypeError, RecursionError):
         return True
     return True
 
@@ -131,6 +133,8 @@ def terms(options: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
             body[name + "_ms"] = ms_of(name, value)
         elif name in _INSTANTS:
             body[name] = instant_of(name, value)
+        elif name == "backoff" and not isinstance(value, Backoff):
+            raise InvalidJob((name, "must be a Backoff, as constant(5) makes one"))
         else:
             body[name] = value
     return body
@@ -178,6 +182,17 @@ def filter_query(which: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
+def many(values: Iterable[T], what: str) -> Iterable[T]:
+    """The values, where they are many.
+
+    Raises:
+        TypeError: it is one that happens to have parts, as a text has letters.
+    """
+    if isinstance(values, str | bytes | Mapping):
+        raise TypeError(f"{what} must be a list, not one {type(values).__name__}")
+    return values
+
+
 def parts(
     items: Iterable[T], encode: Callable[[T], bytes]
 ) -> Iterator[tuple[list[T], bytes]]:
@@ -216,12 +231,6 @@ _SPANS = frozenset({"delay", "valid_for", "lease", "keep", "dead_keep", "jitter"
 _INSTANTS = frozenset({"run_at", "expires_at"})
 # Where null has a meaning of its own; that of progress is nothing.
 _NULL_SAYS = frozenset({"max_attempts", "poison_after"})
-_TERMS = frozenset(
-    {
-        *("max_attempts", "lease", "keep", "dead_keep", "poison_after"),
-        *("backoff", "durable", "priority", "valid_for", "fingerprint"),
-    }
-)
-_JOB = _TERMS | {"run_at", "delay", "expires_at", "unique_key", "progress"}
-_SCHEDULE = _TERMS | {"zone", "jitter", "misfire"}
+_JOB = frozenset(JobOptions.__annotations__)
+_SCHEDULE = frozenset(ScheduleOptions.__annotations__)
 _OPTIONS = tuple(sorted(_JOB))

@@ -41,8 +41,19 @@ class Call(Struct, Generic[T], frozen=True):
 
     @property
     def target(self) -> str:
-        """The path and the query, encoded."""
-        path = ROOT + "".join(map(_part, self.parts))
+        """The path and the query, encoded.
+
+        Raises:
+            TypeError, ValueError: a part is no name.
+        """
+        try:
+            path = ROOT + "".join(map(_part, self.parts))
+        except TypeError:
+            odd = next(part for part in self.parts if not isinstance(part, str))
+            raise TypeError(
+                f"the names of queues and jobs are str, not {type(odd).__name__}: "
+                "the queue comes first, then the uid or the content"
+            ) from None
         return f"{path}?{urlencode(self.query)}" if self.query else path
 
 
@@ -57,6 +68,13 @@ Script = Generator[Call[Any] | Pause, Any, T]
 Steps = Call[T] | Script[T]
 
 
+# Whatever lies between may take these for steps in a path, so that who deletes a job
+# would delete its queue.
+_NO_NAMES = frozenset({"", ".", ".."})
+
+
 @lru_cache(PARTS_KEPT)
 def _part(text: str) -> str:
+    if text in _NO_NAMES:
+        raise ValueError(f"{text!r} is no name of a queue, and no uid of a job")
     return "/" + quote(text, safe="")

@@ -10,7 +10,7 @@ from threading import Event
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from jobengine.client import environment, replies, verbs_jobs, verbs_work
+from jobengine.client import bodies, environment, replies, verbs_jobs, verbs_work
 from jobengine.client.asking import Asking, Tries
 from jobengine.client.call import Call, Pause, Steps
 from jobengine.client.environment import DEFAULT_URL
@@ -26,7 +26,7 @@ from jobengine.client.retry import Retry
 from jobengine.client.transport import Transport
 from jobengine.client.verbs import Blocking, Verbs
 from jobengine.client.verbs_jobs import Made
-from jobengine.errors import JobEngineError, Refused, Unavailable
+from jobengine.errors import JobEngineError
 
 T = TypeVar("T")
 
@@ -111,6 +111,12 @@ class Client(Blocking, Verbs):
             retry=retry,
             transport=transport,
         )
+
+    def hang_up(self) -> None:
+        """The same as interrupt(), but an answer that the daemon has given before it
+        knows is heard: so no job is claimed for nobody."""
+        self._interrupted.set()
+        self._transport.hang_up()
 
     def interrupt(self) -> None:
         """Have whatever waits, or is asked from now on, raise Unanswered at once."""
@@ -198,22 +204,25 @@ class Client(Blocking, Verbs):
         *,
         atomic: bool = False,
         on_conflict: OnConflict = "refuse",
-    ) -> list[JobHandle | Refused | Unavailable]:
+    ) -> list[JobHandle | JobEngineError]:
         """Queue many jobs, NewJobs or the contents of some: what became of each, in
         their order. With *atomic* all of them, 10,000 at most, or none.
 
         Raises:
-            Refused, Unavailable: none was queued. Once one was, what could not be asked
-                for stands beside each of the others.
+            JobEngineError: none was queued. Once one was, what could not be asked for
+                stands beside each of the others.
         """
         found = self.run(
             verbs_jobs.enqueue_many(queue, jobs, atomic=atomic, on_conflict=on_conflict)
         )
-        return [self._handle_or_error(queue, each) for each in found]
+        return [
+            self._handle(queue, each) if isinstance(each, Made) else each
+            for each in found
+        ]
 
     def requeue(self, job: Job, jobs: Iterable[NewJob | Any]) -> list[JobHandle]:
         """Complete the job and queue those that follow it: all of that, or nothing."""
-        news = list(jobs)
+        news = list(bodies.many(jobs, "jobs"))
         found = self.run(verbs_work.requeue(job, news))
         return [
             self._handle(queue, made)
@@ -231,11 +240,3 @@ class Client(Blocking, Verbs):
 
     def _handle(self, queue: str, made: Made) -> JobHandle:
         return JobHandle(self, queue, made.uid, made.job, made.created)
-
-    def _handle_or_error(
-        self, queue: str, made: Made | JobEngineError
-    ) -> JobHandle | Refused | Unavailable:
-        if isinstance(made, Made):
-            return self._handle(queue, made)
-        assert isinstance(made, Refused | Unavailable), "replies makes no others"
-        return made

@@ -2,23 +2,25 @@
 queue and uid are all that it needs.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jobengine.client.jobs import Job
+from jobengine.client.spans import Duration
 from jobengine.errors import JobCancelled, JobFailed
 
 if TYPE_CHECKING:
     from jobengine.client.aio import AsyncClient
     from jobengine.client.client import Client
 
+C = TypeVar("C", bound="Client | AsyncClient")
 
-class JobHandle:
-    """A job by its name. `job` is it as it was answered when it was queued, None where
-    that was not told; `created` is False where `keep` found it there."""
+
+class _Handle(Generic[C]):
+    """A job by its name, and whom to ask for it."""
 
     def __init__(
         self,
-        client: "Client",
+        client: C,
         queue: str,
         uid: str,
         job: Job | None = None,
@@ -30,27 +32,35 @@ class JobHandle:
         self.created = created
         self._client = client
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(queue={self.queue!r}, uid={self.uid!r})"
+
+
+class JobHandle(_Handle["Client"]):
+    """A job by its name. `job` is it as it was answered when it was queued, None where
+    that was not told; `created` is False where `keep` found it there."""
+
     def get(self) -> Job:
         """The job as it is now."""
         return self._client.get(self.queue, self.uid)
 
-    def wait(self, timeout: float | None = None) -> Job | None:
+    def wait(self, timeout: Duration | None = None) -> Job | None:
         """The job as it ended, as soon as it has; None where it has not within
-        *timeout* seconds.
+        *timeout*, rounded up to whole seconds.
 
         Raises:
             JobNotFound: it is gone: it expired, was deleted, or nothing of it is kept.
         """
         return self._client.wait(self.queue, self.uid, timeout)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: Duration | None = None) -> Any:
         """What came of the job, as soon as it is done.
 
         Raises:
             JobFailed: it failed for good.
             JobCancelled: it was cancelled.
             JobNotFound: it is gone: it expired, was deleted, or nothing of it is kept.
-            TimeoutError: it has not ended within *timeout* seconds.
+            TimeoutError: it has not ended within *timeout*, as of `wait`.
         """
         return result_of(self.wait(timeout), self.uid)
 
@@ -62,36 +72,19 @@ class JobHandle:
         """Have it start anew where it failed or was cancelled."""
         return self._client.retry_job(self.queue, self.uid)
 
-    def __repr__(self) -> str:
-        return f"JobHandle(queue={self.queue!r}, uid={self.uid!r})"
 
-
-class AsyncJobHandle:
+class AsyncJobHandle(_Handle["AsyncClient"]):
     """The same, awaited."""
-
-    def __init__(
-        self,
-        client: "AsyncClient",
-        queue: str,
-        uid: str,
-        job: Job | None = None,
-        created: bool = True,
-    ) -> None:
-        self.queue = queue
-        self.uid = uid
-        self.job = job
-        self.created = created
-        self._client = client
 
     async def get(self) -> Job:
         """As of a JobHandle."""
         return await self._client.get(self.queue, self.uid)
 
-    async def wait(self, timeout: float | None = None) -> Job | None:
+    async def wait(self, timeout: Duration | None = None) -> Job | None:
         """As of a JobHandle."""
         return await self._client.wait(self.queue, self.uid, timeout)
 
-    async def result(self, timeout: float | None = None) -> Any:
+    async def result(self, timeout: Duration | None = None) -> Any:
         """As of a JobHandle."""
         return result_of(await self.wait(timeout), self.uid)
 
@@ -102,9 +95,6 @@ class AsyncJobHandle:
     async def retry(self) -> Job:
         """As of a JobHandle."""
         return await self._client.retry_job(self.queue, self.uid)
-
-    def __repr__(self) -> str:
-        return f"AsyncJobHandle(queue={self.queue!r}, uid={self.uid!r})"
 
 
 def result_of(job: Job | None, uid: str) -> Any:

@@ -5,39 +5,36 @@ has been handed to the system the daemon has no whole request, and does nothing.
 """
 
 import os
+import select
 import socket
 import ssl
 from collections import deque
 from contextlib import suppress
-from http.client import HTTPException, HTTPResponse, IncompleteRead
+from time import monotonic
 from typing import Any, Self
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
-
 from jobengine.client.address import Address, Files, proofs
+from jobengine.client.hearing import CutOff, NotHttp, hear
 from jobengine.client.transport import Answer, Request
-from jobengine.errors import BadAnswer, Unanswered, Unreachable
+from jobengine.errors import BadAnswer, ConfigError, Unanswered, Unreachable
 
 # A daemon that is there takes a connection at once.
 CONNECT_S = 10.0
-# Several times what a daemon answers at most: a page, or a claim, of 8 MiB.
-ANSWER_BYTES_MAX = 256 * 1024 * 1024
-
 # Of what a library has to say: enough for one line.
 WHY_CHARS_MAX = 200
 
-Line = HTTPConnection | HTTPSConnection
-_FAULTS = (OSError, HTTPException, HTTPError)
+_FAULTS = (OSError, CutOff, NotHttp)
 
 
 def connect(url: str, *, files: Files, timeout: float, connections: int) -> "Http":
     """The carrier to the daemon of this URL. Nothing is opened yet but the files.
 
     Raises:
-        ConfigError: the URL says none, or a file cannot be used.
+        ConfigError: the URL says none, a file cannot be used, or there are to be none.
     """
     address = Address.parse(url)
+    if connections < 1:
+        raise ConfigError("connections must be at least 1")
     context = proofs(files) if address.scheme == "https" else None
     return Http(address, context=context, timeout=timeout, connections=connections)
 
@@ -68,7 +65,7 @@ class Http:
             BadAnswer: what was answered is not HTTP, or far too long.
         """
         lines = self._lines_here()
-        line = lines.take() or self._new_line()
+        line = lines.take() or _Line()
         # Before it is asked whether this is over: who ends it looks in the other order.
         lines.busy.add(line)
         try:
@@ -90,13 +87,20 @@ class Http:
             connections=self._connections,
         )
 
+    def hang_up(self) -> None:
+        """The same, once the daemon knows: what it has answered by then is heard."""
+        self._end(socket.SHUT_WR)
+
     def interrupt(self) -> None:
         """Have all that wait for an answer, or send from now on, raise Unanswered."""
+        self._end(socket.SHUT_RDWR)
+
+    def _end(self, how: int) -> None:
         lines = self._lines_here()
         lines.over = True
         for line in list(lines.busy):
             with suppress(OSError):
-                _shut(line.sock)
+                _shut(line.sock, how)
 
     def close(self) -> None:
         """Let go of the connections that nobody is using."""
@@ -111,39 +115,34 @@ class Http:
             self._lines = _Lines(self._connections)
         return self._lines
 
-    def _new_line(self) -> Line:
-        where: dict[str, Any] = {"host": self._address.host, "port": self._address.port}
-        if self._address.scheme == "http":
-            return HTTPConnection(**where)
-        return HTTPSConnection(**where, ssl_context=self._context)
-
-    def _exchange(self, lines: "_Lines", line: Line, request: Request) -> Answer:
+    def _exchange(self, lines: "_Lines", line: "_Line", request: Request) -> Answer:
         try:
             whole = self._say(lines, line, request)
         except _FAULTS as error:
             lines.check()
             raise self._unreachable(error) from error
         try:
-            return _hear(line, request.method)
+            until = monotonic() + self._timeout + request.wait_s
+            assert line.sock is not None, "it was just spoken to"
+            answer, more = hear(line.sock, until)
+            if not more:
+                line.close()
+            return answer
         except _FAULTS as error:
             lines.check()
             if not whole:
                 raise self._unreachable(error) from error
             raise self._unanswered(error) from error
 
-    def _say(self, lines: "_Lines", line: Line, request: Request) -> bool:
+    def _say(self, lines: "_Lines", line: "_Line", request: Request) -> bool:
         """Send the request; whether all of it. What was refused for its head alone may
         have an answer before it has come whole."""
-        if line.sock is not None and not line.is_connected:
-            line.close()  # the daemon ended it meanwhile
-        if line.sock is None:
-            line.timeout = min(self._timeout, CONNECT_S)
-            line.connect()
+        sock = line.opened(self._address, self._context, min(self._timeout, CONNECT_S))
         lines.check()
-        line.sock.settimeout(self._timeout + request.wait_s)
+        sock.settimeout(self._timeout + request.wait_s)
         try:
             # At once, for one packet, and one look of the daemon at it.
-            line.sock.sendall(self._told(request))
+            sock.sendall(self._told(request))
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
@@ -166,10 +165,49 @@ class Http:
         return found
 
     def _unanswered(self, error: Exception) -> Exception:
-        cut_off = isinstance(error, OSError | HTTPError | IncompleteRead)
-        if cut_off:
-            return Unanswered(f"{self._address} gave no answer: {why(error)}")
-        return BadAnswer(f"{self._address} does not answer as HTTP: {why(error)}")
+        if isinstance(error, NotHttp):
+            return BadAnswer(f"{self._address} {error}")
+        return Unanswered(f"{self._address} gave no answer: {why(error)}")
+
+
+class _Line:
+    """A connection, once it is opened."""
+
+    __slots__ = ("sock",)
+
+    def __init__(self) -> None:
+        self.sock: socket.socket | None = None
+
+    def opened(
+        self, address: Address, context: ssl.SSLContext | None, timeout: float
+    ) -> socket.socket:
+        """Its socket, which the daemon has not ended.
+
+        Raises:
+            OSError: it cannot be opened, or the certificate does not count.
+        """
+        if self.sock is not None and _has_more(self.sock):
+            self.close()
+        if self.sock is None:
+            where = address.host, address.port
+            self.sock = socket.create_connection(where, timeout)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                self.sock = context.wrap_socket(self.sock, server_hostname=address.host)
+        return self.sock
+
+    def close(self) -> None:
+        """End it."""
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
+
+
+def _has_more(sock: socket.socket) -> bool:
+    """Whether there is something to be heard where nothing was asked: its end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Lines:
@@ -179,18 +217,18 @@ class _Lines:
     def __init__(self, most: int) -> None:
         self.pid = os.getpid()
         self.over = False
-        self.busy: set[Line] = set()
-        self._idle: deque[Line] = deque()
+        self.busy: set[_Line] = set()
+        self._idle: deque[_Line] = deque()
         self._most = most
 
-    def take(self) -> Line | None:
+    def take(self) -> "_Line | None":
         """The one that was used last: the others may go stale."""
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    def keep(self, line: Line) -> None:
+    def keep(self, line: "_Line") -> None:
         if len(self._idle) < self._most and not self.over:
             self._idle.append(line)
         else:
@@ -202,38 +240,20 @@ class _Lines:
             raise Unanswered("the client was interrupted")
 
 
-def _hear(line: Line, method: str) -> Answer:
-    # Not urllib3's own reading, which is made for answers of all kinds and takes twice
-    # as long.
-    with HTTPResponse(line.sock, method=method) as response:
-        response.begin()
-        return _read(line, response)
-
-
-def _read(line: Line, response: HTTPResponse) -> Answer:
-    body = response.read(ANSWER_BYTES_MAX + 1)
-    if len(body) > ANSWER_BYTES_MAX:
-        raise BadAnswer(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
-    if response.length:
-        raise IncompleteRead(b"", response.length)
-    if response.will_close:
-        line.close()
-    headers = {name.lower(): text for name, text in response.headers.items()}
-    return Answer(response.status, headers, body)
-
-
-def _shut(sock: Any) -> None:
+def _shut(sock: Any, how: int) -> None:
     # Not an SSLSocket's own, which takes the session from under who is reading it.
     if sock is not None:
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        socket.socket.shutdown(sock, how)
 
 
 def why(error: BaseException) -> str:
     """The reason in a few words; not those of libraries, which name their objects."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not isinstance(error, TimeoutError):
         error = error.__cause__
     if isinstance(error, TimeoutError):
         return "it took too long"
+    if isinstance(error, CutOff):
+        return "it was cut off"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate does not count: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

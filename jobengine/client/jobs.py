@@ -85,17 +85,13 @@ class Job(Struct, frozen=True):
         return f"Job(uid={self.uid!r}, queue={self.queue!r}, state={self.state!r})"
 
 
-class JobOptions(TypedDict, total=False):
-    """What may be said of a new job. What is absent is as the queue has it."""
+class Terms(TypedDict, total=False):
+    """What may be said of a new job, and of those that a schedule makes. What is absent
+    is as the queue has it."""
 
     priority: int
-    run_at: datetime | None
-    delay: Duration | None
-    expires_at: datetime | None
     valid_for: Duration | None
-    unique_key: str | None
     fingerprint: str | None
-    progress: Any
     max_attempts: int | None
     lease: Duration | None
     keep: Duration | None
@@ -103,6 +99,16 @@ class JobOptions(TypedDict, total=False):
     poison_after: int | None
     backoff: Backoff | None
     durable: bool
+
+
+class JobOptions(Terms, total=False):
+    """What may be said of a new job."""
+
+    run_at: datetime | None
+    delay: Duration | None
+    expires_at: datetime | None
+    unique_key: str | None
+    progress: Any
 
 
 class EnqueueOptions(JobOptions, total=False):
@@ -290,22 +296,12 @@ class Stats(Struct, frozen=True):
     oldest_ready_seconds: float
 
 
-class ScheduleOptions(TypedDict, total=False):
+class ScheduleOptions(Terms, total=False):
     """What may be said of a schedule, and of its jobs."""
 
     zone: str
     jitter: Duration | None
     misfire: Literal["skip", "once"]
-    priority: int
-    valid_for: Duration | None
-    fingerprint: str | None
-    max_attempts: int | None
-    lease: Duration | None
-    keep: Duration | None
-    dead_keep: Duration | None
-    poison_after: int | None
-    backoff: Backoff | None
-    durable: bool
 
 
 class NewScheduleOptions(ScheduleOptions, total=False):

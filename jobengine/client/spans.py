@@ -8,15 +8,19 @@ from jobengine.errors import InvalidJob
 Duration = float | timedelta
 
 
+def seconds_of(span: Duration) -> float:
+    """The duration in seconds."""
+    return span.total_seconds() if isinstance(span, timedelta) else span
+
+
 def ms_of(field: str, span: Duration) -> int:
     """The duration in whole milliseconds.
 
     Raises:
         InvalidJob: it is none; the message names *field*.
     """
-    seconds = span.total_seconds() if isinstance(span, timedelta) else span
     try:
-        return round(seconds * 1000)
+        return round(seconds_of(span) * 1000)
     except (TypeError, ValueError, OverflowError):
         raise InvalidJob((field, "must be seconds, or a timedelta")) from None
 
@@ -32,5 +36,8 @@ def instant_of(field: str, at: datetime) -> str:
         raise InvalidJob((field, "must be a datetime"))
     if at.utcoffset() is None:
         raise InvalidJob((field, "must have a time zone: datetime.now(UTC) has one"))
-    told = at.astimezone(UTC).replace(tzinfo=None)
+    try:
+        told = at.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:  # datetime.max, in most time zones
+        raise InvalidJob((field, "is in no year that can be said")) from None
     return told.isoformat(timespec="milliseconds") + "Z"

@@ -1,6 +1,6 @@
 """What carries a request to a daemon, and its answer back. Knows no verb.
 
-Over sockets that is http.py and aio.py; within one process, embedded.py.
+Over sockets that is http.py; within one process, local.py.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,10 @@ class Request(Struct, frozen=True):
     body: bytes | None = None
     # What the daemon may take on purpose, as it was asked to wait.
     wait_s: float = 0.0
+
+    def __repr__(self) -> str:
+        # Of the headers one is a secret, and tracebacks may show what is at hand.
+        return f"Request({self.method} {self.target})"
 
 
 class Answer(Struct, frozen=True):
@@ -41,6 +45,11 @@ class Transport(Protocol):
 
     def another(self) -> "Transport":
         """The same with connections of its own."""
+
+    def hang_up(self) -> None:
+        """Have all that wait for an answer hear what is on its way already, and wait no
+        more, as soon as the daemon knows. The same goes for whatever is sent from now
+        on: it raises Unanswered."""
 
     def interrupt(self) -> None:
         """Have all that wait for an answer wait no more: they raise Unanswered. The

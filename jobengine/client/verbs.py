@@ -3,7 +3,7 @@ awaiting one something to await. Each is written once, as a function elsewhere.
 """
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from jobengine.client import verbs_jobs, verbs_many, verbs_queues, verbs_work
 from jobengine.client.call import Steps
@@ -32,13 +32,10 @@ class Verb(Generic[P, T]):
     """A method that carries out what *make* makes of its arguments."""
 
     def __init__(self, make: Callable[P, Steps[T]]) -> None:
-        self.make = make
-        # For help() and inspect.signature().
-        self.__doc__ = make.__doc__
-        self.__wrapped__ = make
+        self._make = make
 
     @overload
-    def __get__(self, owner: None, kind: type) -> Self: ...
+    def __get__(self, owner: None, kind: type) -> Callable[P, Steps[T]]: ...
     @overload
     def __get__(self, owner: Blocking, kind: type) -> Callable[P, T]: ...
     @overload
@@ -46,12 +43,8 @@ class Verb(Generic[P, T]):
         self, owner: Awaiting, kind: type
     ) -> Callable[P, Coroutine[Any, Any, T]]: ...
     def __get__(self, owner: Any, kind: type) -> Any:
-        if owner is None:
-            return self
-        return _Bound(self.make, owner.run)
-
-    def __call__(self, *args: P.args, **options: P.kwargs) -> Steps[T]:
-        return self.make(*args, **options)
+        # Of the class it is the function, for help() and inspect.signature().
+        return self._make if owner is None else _Bound(self._make, owner.run)
 
 
 class _Bound:

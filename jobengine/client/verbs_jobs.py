@@ -3,6 +3,7 @@ wait takes.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from math import ceil
 from time import monotonic
 from typing import Any, Unpack
@@ -17,13 +18,14 @@ from jobengine.client.jobs import (
     Explanation,
     Job,
     Listing,
+    NewJob,
     OnConflict,
     Page,
 )
 from jobengine.client.replies import Problem, exception, nothing, reading
-from jobengine.client.spans import instant_of
+from jobengine.client.spans import Duration, instant_of, seconds_of
 from jobengine.client.transport import Answer
-from jobengine.errors import BadAnswer, JobEngineError, Refused, Unavailable
+from jobengine.errors import BadAnswer, JobEngineError
 
 # How long one request waits for the end of a job: shorter than proxies, and whatever
 # else is in between, let a connection rest.
@@ -57,6 +59,10 @@ def read_shown_or_none(answer: Answer) -> Job | None:
 
 def enqueue(queue: str, content: Any, **options: Unpack[EnqueueOptions]) -> Call[Made]:
     """Queue a job."""
+    if isinstance(content, NewJob):
+        raise TypeError(
+            "a NewJob goes to enqueue_many; enqueue takes its options apart"
+        )
     more: dict[str, Any] = dict(options)
     conflict = more.pop("on_conflict", "refuse")
     key = more.pop("idempotency_key", None)
@@ -86,18 +92,14 @@ def enqueue_many(
     on_conflict: OnConflict = "refuse",
 ) -> Script[list[Made | JobEngineError]]:
     """Queue many jobs, in as few requests as make sense; with *atomic* in one."""
-    if atomic:
-        told = [bodies.any_new_job(job, queue) for job in jobs]
-        if not told:
-            return []
-        whole: list[Made | JobEngineError]
-        whole = yield _batch(queue, bodies.array(told), on_conflict, atomic=True)
-        return whole
+    # All of them first: once some are queued it is too late to raise.
+    told = [bodies.any_new_job(job, queue) for job in bodies.many(jobs, "jobs")]
+    whole = [(told, bodies.array(told))] if told else []
     found: list[Made | JobEngineError] = []
-    for items, body in bodies.parts(jobs, lambda job: bodies.any_new_job(job, queue)):
+    for items, body in whole if atomic else bodies.parts(told, bytes):
         try:
-            found += yield _batch(queue, body, on_conflict)
-        except (Refused, Unavailable) as error:
+            found += yield _batch(queue, body, on_conflict, atomic)
+        except JobEngineError as error:
             # Nobody would learn of those that are queued.
             if not found:
                 raise
@@ -106,7 +108,7 @@ def enqueue_many(
 
 
 def _batch(
-    queue: str, body: bytes, conflict: OnConflict, *, atomic: bool = False
+    queue: str, body: bytes, conflict: OnConflict, atomic: bool
 ) -> Call[list[Made | JobEngineError]]:
     query = _conflict(conflict) + ((("atomic", "true"),) if atomic else ())
     return Call(
@@ -122,13 +124,13 @@ def get(queue: str, uid: str) -> Call[Job]:
     return Call("GET", ("queues", queue, "jobs", uid), read_shown, again=True)
 
 
-def wait(queue: str, uid: str, timeout: float | None = None) -> Script[Job | None]:
-    """The job as it ended, as soon as it has; None where it has not within *timeout*
-    seconds, rounded up to whole ones."""
-    until = None if timeout is None else monotonic() + timeout
+def wait(queue: str, uid: str, timeout: Duration | None = None) -> Script[Job | None]:
+    """The job as it ended, as soon as it has; None where it has not within *timeout*,
+    rounded up to whole seconds."""
+    until = None if timeout is None else monotonic() + seconds_of(timeout)
     while True:
         began = monotonic()
-        left = WAIT_S if until is None else min(max(ceil(until - began), 0), WAIT_S)
+        left = WAIT_S if until is None else ceil(max(min(until - began, WAIT_S), 0))
         job: Job | None = yield _look(queue, uid, left)
         if job is not None and job.ended:
             return job
@@ -155,8 +157,8 @@ def update(
     *,
     content: Any = UNSET,
     priority: int | None = None,
-    run_at: Any = None,
-    expires_at: Any = None,
+    run_at: datetime | None = None,
+    expires_at: datetime | None = None,
     if_match: str = "*",
 ) -> Call[Job]:
     """Change an unfinished job; where it is no longer as *if_match*, the `etag` of a
@@ -176,8 +178,9 @@ def update(
     )
 
 
-def delete(queue: str, uid: str, if_match: str | None = None) -> Call[None]:
-    """Delete the job, whatever its state."""
+def delete(queue: str, uid: str, *, if_match: str | None = None) -> Call[None]:
+    """Delete the job, whatever its state; where it is no longer as *if_match* says,
+    nothing is done."""
     headers = () if if_match is None else (("If-Match", if_match),)
     at = ("queues", queue, "jobs", uid)
     return Call("DELETE", at, nothing, headers=headers, again=True)

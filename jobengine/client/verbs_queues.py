@@ -49,8 +49,8 @@ def create_queue(
     """Make a queue that these services may read and write."""
     body = {
         "name": name,
-        "read": list(read),
-        "write": list(write),
+        "read": list(bodies.many(read, "read")),
+        "write": list(bodies.many(write, "write")),
         "access_key": UNSET if access_key is None else access_key,
     }
     return Call("POST", ("queues",), _read_queue, body=bodies.said(body))

@@ -106,7 +106,13 @@ def fail(
 
 
 def plain(error: str) -> str:
-    """What is kept of a text that went wrong; it is Unicode, whatever it was."""
+    """What is kept of a text that went wrong; it is Unicode, whatever it was.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if not isinstance(error, str):
+        raise TypeError(f"error must be text, not {type(error).__name__}")
     return error[:ERROR_CHARS_MAX].encode("utf-8", "replace").decode()
 
 
@@ -140,6 +146,10 @@ def requeue(job: Job, jobs: Iterable[Any]) -> Call[list[Made | JobEngineError]]:
 def _report(
     job: Job, verb: str, read: Callable[[Answer], T], body: dict[str, Any]
 ) -> Call[T]:
+    if not isinstance(job, Job):
+        raise TypeError(
+            f"{verb} takes a Job that was claimed, not {type(job).__name__}"
+        )
     token = None if job.lease is None else job.lease.token
     if token is not None:
         body["lease"] = token
