@@ -109,7 +109,7 @@ def _once(worker: "Worker") -> int:
 
 def _run(worker: "Worker", *, top: bool, screen: Screen | None) -> int:
     _log()
-    names = ", ".join(sorted(worker.all_specs()))
+    names = ", ".join(worker.queues)
     _say(f"works for {names}; Ctrl-C stops it")
     with ExitStack() as stack:
         if top:
@@ -140,7 +140,7 @@ def _found(target: str) -> "Worker":
     for part in name.split("."):
         found = getattr(found, part, None)
     if isinstance(found, Worker):
-        if not found.all_specs():
+        if not found.queues:
             raise click.UsageError(f"{target} has no handler: see Worker.handler")
         return found
     there = [k for k, v in vars(_imported(module)).items() if isinstance(v, Worker)]
@@ -159,7 +159,8 @@ def _imported(module: str) -> Any:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         where = f"neither in {os.getcwd()} nor installed"
-        raise click.UsageError(f"no module {error.name!r}: {where}") from None
+        hint = f"; say {module[:-3]}:name" if module.endswith(".py") else ""
+        raise click.UsageError(f"no module {error.name!r}: {where}{hint}") from None
 
 
 def _set(

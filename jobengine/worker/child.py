@@ -116,7 +116,7 @@ class Desk:
         self._one = threading.Lock()  # checkpoints are answered in order
 
     def tell(self, held: Held) -> None:
-        told, held.told = held.told, None
+        told = held.hold.take_told()
         if told is not None and not self.over:
             self._pipe.send(Progress(self.run, told))
 
@@ -158,7 +158,7 @@ class Inbox:
                 self._hear(message)
         finally:
             if self._current is not None:
-                self._current[1].abandon("lost")
+                self._current[1].hold.abandon("lost")
             self.hello.put(None)
             self.jobs.put(None)
             time.sleep(STUBBORN_S)
@@ -174,7 +174,7 @@ class Inbox:
                 self.jobs.put(self._current)
             case Abandon(run=run, why=why):
                 if self._current is not None and self._current[0].run == run:
-                    self._current[1].abandon(why)
+                    self._current[1].hold.abandon(why)
             case Kept(run=run):
                 if self._current is not None and self._current[0].run == run:
                     self._current[0].answers.put(message)
@@ -232,10 +232,9 @@ def _load(pipe: Pipe, hello: Hello) -> tuple[Spec, Meanings] | None:
 
 
 def _serve(inbox: Inbox, spec: Spec, workers: Meanings) -> None:
-    client = LateClient()
+    client: Any = LateClient()
     while (given := inbox.jobs.get()) is not None:
         desk, held = given
-
         context = Context(client, None, held.queue)
         Work(held, spec, context, workers, desk.end).run()
         del given, desk, held, context  # they hold the payload

@@ -20,12 +20,14 @@ log = logging.getLogger("jobengine.worker")
 
 
 class Fetcher:
-    """*take* begins what was claimed; *put_back* releases what cannot be begun;
+    """*client* asks for what is there; *polls* waits for a job, until it is interrupted
+    at the end. *take* begins what was claimed; *put_back* releases what cannot be;
     *sleep* waits so many seconds, and says whether there is to be no more."""
 
     def __init__(
         self,
         client: Client,
+        polls: Client,
         queue: str,
         permits: Permits,
         *,
@@ -35,6 +37,7 @@ class Fetcher:
         share: Callable[[], float],
     ) -> None:
         self._client = client
+        self._polls = polls
         self._queue = queue
         self._permits = permits
         self._take = take
@@ -72,7 +75,7 @@ class Fetcher:
             self._take(jobs)
             return True
         # There is nothing. Who waits holds no permit: others may need it.
-        jobs = self._client.claim(self._queue, max=1, wait=POLL_S)
+        jobs = self._polls.claim(self._queue, max=1, wait=POLL_S)
         if jobs and self._permits.try_one(self._queue):
             self._take(jobs)
         elif jobs:

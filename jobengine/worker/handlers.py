@@ -6,7 +6,7 @@ How one run of one goes is in work.py.
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,20 +24,23 @@ from jobengine.worker.outcomes import (
 )
 from jobengine.worker.strategy import Strategy
 
+if TYPE_CHECKING:
+    from jobengine.client.client import Client
+
 # After its nth run: what the daemon is to use, or seconds.
 Waits = Backoff | Callable[[int], float]
 
 # What an exception means: an outcome; a kind of outcome, with what the exception says;
-# or whatever is worked out of the two.
+# or whatever a function makes of such an exception, and of the job.
 Kind = type[Failed] | type[Critical] | type[Unprocessable] | type[Cancel]
-Meaning = Outcome | Kind | Callable[[BaseException, Held], Outcome]
+Meaning = Outcome | Kind | Callable[[Any, Any], Outcome]
 Meanings = Mapping[type[BaseException], Meaning]
 
 
 class Context(Struct, frozen=True):
     """What a handler may want besides its job."""
 
-    client: Any  # a jobengine.Client, as the worker's service
+    client: "Client"  # as the worker's service
     state: Any  # what the Worker was given as `state`
     queue: str
 
@@ -89,8 +92,10 @@ def spec_of(
     """
     name = getattr(call, "__qualname__", type(call).__name__)
     is_async = inspect.iscoroutinefunction(call)
-    if not queues or not all(isinstance(queue, str) and queue for queue in queues):
-        raise ValueError(f"{name}: name the queues that it works for")
+    check_queues(queues, name)
+    check_options(name, backoff, exceptions or {})
+    if not (strategy is None or isinstance(strategy, Strategy)):
+        raise TypeError(f"{name}: strategy must be an instance of a Strategy")
     if permits is not None and permits < 1:
         raise ValueError(f"{name}: permits must be at least 1")
     if processes and is_async:
@@ -111,8 +116,46 @@ def spec_of(
     )
 
 
+def check_queues(queues: tuple[object, ...], name: str) -> None:
+    """Raises: ValueError: these are no names of queues."""
+    if not queues or not all(isinstance(queue, str) and queue for queue in queues):
+        raise ValueError(
+            f'{name}: name the queues, as in @worker.handler("mail"), or as QUEUE of a '
+            "Handler"
+        )
+
+
+def check_options(name: str, backoff: object, exceptions: object) -> None:
+    """Raises: TypeError: one of them, of a handler or of a worker, is none. It would be
+    noticed only when a run fails."""
+    if not (backoff is None or isinstance(backoff, Backoff) or callable(backoff)):
+        raise TypeError(
+            f"{name}: backoff must be a Backoff, as constant(5) makes one, or a "
+            "function of the attempt"
+        )
+    if not isinstance(exceptions, Mapping):
+        raise TypeError(f"{name}: exceptions must be a mapping of classes to outcomes")
+    for kind, meaning in exceptions.items():
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"{name}: exceptions has {kind!r}: no class of exceptions")
+        if not _means(meaning):
+            raise TypeError(
+                f"{name}: {kind.__name__} must mean an outcome, one of the classes "
+                f"{', '.join(sorted(each.__name__ for each in _KINDS))}, or a function "
+                "of (error, job)"
+            )
+
+
+def _means(meaning: object) -> bool:
+    if isinstance(meaning, type):
+        return meaning in _KINDS
+    return isinstance(meaning, OUTCOMES) or callable(meaning)
+
+
 def spec_of_class(handler: Handler) -> Spec:
     """The same of a handler that is a class."""
+    if not isinstance(handler, Handler):
+        raise TypeError("what is added is an instance of a Handler, as in add(Mail())")
     name = type(handler).__qualname__
     queues = getattr(handler, "QUEUE", ())
     spec = spec_of(
@@ -166,7 +209,7 @@ def _outcome(meaning: Meaning, error: BaseException, held: Held) -> Outcome:
     return meaning(error, held)
 
 
-_KINDS: dict[object, Callable[[str], Outcome]] = {
+_KINDS: dict[type, Callable[[str], Outcome]] = {
     Failed: Failed,
     Critical: Critical,
     Unprocessable: Unprocessable,

@@ -22,7 +22,7 @@ from jobengine.errors import (
     Unavailable,
     WrongState,
 )
-from jobengine.worker.held import Held
+from jobengine.worker.held import Held, Hold
 
 # A job is heard of so often, or three times a lease: as in simple_queue. Whoever
 # cancels a job that runs waits so long for it to be noticed.
@@ -35,6 +35,8 @@ AGAIN_S = 1.0
 BEATS_MAX = 1000
 # And of progress so much, that the body stays under what it takes.
 TOLD_BYTES = 512 << 10
+# How the daemon answers a body that is longer than its config.yml allows.
+TOO_LARGE = 413
 # What is due so soon goes along, by the share of the time between two heartbeats.
 ALONG = 0.2
 
@@ -77,17 +79,18 @@ class Leases:
         """Beat for these from now on."""
         with self._changed:
             for held in helds:
-                held.beat_at = held.began + self._every(held)
-                self._held[held.token] = held
-                if held.beat_at < self._wakes_at:
-                    self._wakes_at = held.beat_at
+                hold = held.hold
+                hold.beat_at = hold.began + self._every(hold)
+                self._held[hold.token] = held
+                if hold.beat_at < self._wakes_at:
+                    self._wakes_at = hold.beat_at
                     self._changed.notify_all()
 
     def let_go(self, helds: Iterable[Held]) -> None:
         """The daemon knows how these ended, or they are lost."""
         with self._changed:
             for held in helds:
-                self._held.pop(held.token, None)
+                self._held.pop(held.hold.token, None)
             if not self._held:
                 self._changed.notify_all()
 
@@ -106,19 +109,21 @@ class Leases:
     def tell(self, held: Held) -> None:
         """Send its progress soon."""
         with self._changed:
-            soon = max(self.monotonic(), held.beaten + PROGRESS_S)
-            held.beat_at = min(held.beat_at, soon)
-            if held.beat_at < self._wakes_at:
-                self._wakes_at = held.beat_at
+            hold = held.hold
+            soon = max(self.monotonic(), hold.beaten + PROGRESS_S)
+            hold.beat_at = min(hold.beat_at, soon)
+            if hold.beat_at < self._wakes_at:
+                self._wakes_at = hold.beat_at
                 self._changed.notify_all()
 
     def checkpoint(self, held: Held, told: msgspec.Raw) -> None:
         """Send its progress now. See held.Keeper."""
         held.check()
+        hold = held.hold
         with self._changed:
-            self._changed.wait_for(lambda: not (held.telling or held.checking))
-            held.checking = True
-            held.told = None
+            self._changed.wait_for(lambda: not (hold.telling or hold.checking))
+            hold.checking = True
+            hold.told = None
         sent = self.monotonic()
         try:
             self._beat_one(held.job, told)
@@ -126,10 +131,10 @@ class Leases:
             self._lost(held, error.code)
             raise Abandoned(str(error)) from error
         else:
-            self._beaten(held, sent)
+            self._beaten(hold, sent)
         finally:
             with self._changed:
-                held.checking = False
+                hold.checking = False
                 self._changed.notify_all()
 
     # --- the thread -------------------------------------------------------------
@@ -158,7 +163,7 @@ class Leases:
                 self._beat(queue, part)
         with self._lock:
             # Until the first of them is due.
-            found = (held.beat_at for held in self._held.values())
+            found = (held.hold.beat_at for held in self._held.values())
             self._wakes_at = min(found, default=float("inf"))
 
     def _due(self) -> dict[str, list[Held]]:
@@ -166,14 +171,15 @@ class Leases:
         now = self.monotonic()
         due: dict[str, list[Held]] = defaultdict(list)
         with self._lock:
-            if all(held.beat_at > now for held in self._held.values()):
+            if all(held.hold.beat_at > now for held in self._held.values()):
                 return due
             for held in self._held.values():
-                if held.beat_at > now + ALONG * self._every(held):
+                hold = held.hold
+                if hold.beat_at > now + ALONG * self._every(hold):
                     continue
-                if held.checking:
+                if hold.checking:
                     # That is a sign of life as well.
-                    held.beat_at = now + AGAIN_S
+                    hold.beat_at = now + AGAIN_S
                 else:
                     due[held.queue].append(held)
         return due
@@ -185,19 +191,19 @@ class Leases:
         finally:
             with self._changed:
                 for held in helds:
-                    held.telling = False
+                    held.hold.telling = False
                 self._changed.notify_all()
 
     def _begin(self, helds: list[Held]) -> tuple[list[Held], list[Beat]]:
         """The heartbeats of these, but for those that are told of by now."""
         with self._lock:
-            helds = [held for held in helds if not held.checking]
+            helds = [held for held in helds if not held.hold.checking]
             beats = []
             for held in helds:
-                told, held.told = held.told, None
-                held.telling = told is not None
+                told = held.hold.take_told()
+                held.hold.telling = told is not None
                 progress = UNSET if told is None else told
-                beats.append(Beat(held.uid, held.token, progress))
+                beats.append(Beat(held.uid, held.hold.token, progress))
             return helds, beats
 
     def _send(self, queue: str, helds: list[Held], beats: list[Beat]) -> None:
@@ -205,11 +211,16 @@ class Leases:
         try:
             answers = self._beat_many(queue, beats)
         except JobEngineError as error:
-            self._missed(helds, beats, error)
+            if error.status == TOO_LARGE and len(beats) > 1:
+                half = len(beats) // 2
+                self._send(queue, helds[:half], beats[:half])
+                self._send(queue, helds[half:], beats[half:])
+            else:
+                self._missed(helds, beats, error)
             return
         for held, answer in zip(helds, answers, strict=True):
             if answer.status == 200:
-                self._beaten(held, sent)
+                self._beaten(held.hold, sent)
             elif answer.code in GONE_CODES:
                 self._lost(held, answer.code)
             else:
@@ -217,7 +228,7 @@ class Leases:
                 log.warning(
                     "job %s: its progress is refused: %s", held.uid, answer.code
                 )
-                held.beat_at = sent + AGAIN_S
+                held.hold.beat_at = sent + AGAIN_S
 
     def _missed(
         self, helds: list[Held], beats: list[Beat], error: JobEngineError
@@ -226,28 +237,28 @@ class Leases:
         now = self.monotonic()
         log.warning("no heartbeat of %d jobs came through: %s", len(helds), error)
         for held, beat in zip(helds, beats, strict=True):
+            hold = held.hold
             # What was refused would be so again, and take all others along.
-            if isinstance(error, Unavailable) and held.told is None:
-                held.told = None if beat.progress is UNSET else beat.progress
-            held.beat_at = now + min(AGAIN_S, held.lease_s / 3)
-            if held.until <= now:
+            if isinstance(error, Unavailable) and hold.told is None:
+                hold.told = None if beat.progress is UNSET else beat.progress
+            hold.beat_at = now + min(AGAIN_S, hold.lease_s / 3)
+            if hold.until <= now:
                 # The daemon may not have noticed: a report is still tried.
-                held.abandon("lost")
+                hold.abandon("lost")
 
-    def _beaten(self, held: Held, sent: float) -> None:
-        held.beaten = sent
-        held.until = sent + held.lease_s
-        held.beat_at = sent + self._every(held)
-        if held.told is not None:
-            held.beat_at = min(held.beat_at, sent + PROGRESS_S)
+    def _beaten(self, hold: Hold, sent: float) -> None:
+        hold.beaten = sent
+        hold.until = sent + hold.lease_s
+        hold.beat_at = sent + self._every(hold)
+        if hold.told is not None:
+            hold.beat_at = min(hold.beat_at, sent + PROGRESS_S)
 
     def _lost(self, held: Held, code: str | None) -> None:
-        held.gone = True
-        held.abandon("cancelled" if code == JobCancelled.code else "lost")
+        held.hold.lost(code)
         self.let_go([held])
 
-    def _every(self, held: Held) -> float:
-        return min(held.lease_s / 3, self._heartbeat_s)
+    def _every(self, hold: Hold) -> float:
+        return min(hold.lease_s / 3, self._heartbeat_s)
 
 
 def _parts(helds: list[Held]) -> Iterator[list[Held]]:
@@ -255,7 +266,7 @@ def _parts(helds: list[Held]) -> Iterator[list[Held]]:
     part: list[Held] = []
     size = 0
     for held in helds:
-        told = held.told
+        told = held.hold.told
         own = 0 if told is None else memoryview(told).nbytes
         if len(part) == BEATS_MAX or (part and size + own > TOLD_BYTES):
             yield part

@@ -54,7 +54,7 @@ class Loop:
         task = self._loop.create_task(work.arun())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        work.held.when_abandoned(lambda: self._call(task.cancel))
+        work.held.hold.when_abandoned(lambda: self._call(task.cancel))
 
     def _end(self) -> None:
         for task in self._tasks:

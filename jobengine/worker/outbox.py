@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from jobengine.client.client import Client
 from jobengine.client.jobs import Reported
 from jobengine.client.retry import reconnect_s
-from jobengine.errors import InvalidJob, JobEngineError, Unavailable
+from jobengine.errors import Forbidden, JobEngineError, QueueNotFound, Unavailable
 from jobengine.worker.leases import GONE, GONE_CODES
 from jobengine.worker.outcomes import Critical, Success
 from jobengine.worker.reports import Report, completion_of, tell
@@ -105,23 +105,30 @@ class Outbox:
         for tried in count(1):
             parcel = self._without_lost(parcel)
             try:
-                took = self.send(parcel)
-                break
-            except Unavailable as error:
-                log.warning("%d reports did not come through: %s", len(parcel), error)
-                if self._closed.wait(
-                    reconnect_s(error, tried=tried, share=self._share())
-                ):
-                    # Whoever has these jobs next finds them when the leases run out.
-                    took = [False] * len(parcel)
-                    break
-        self._told(parcel, took)
+                took = self._sent(parcel, tried)
+            except BaseException:
+                # Of a fault of our own: it must not keep the leases for ever.
+                self._told(parcel, [False] * len(parcel))
+                raise
+            if took is not None:
+                self._told(parcel, took)
+                return
+
+    def _sent(self, parcel: list[Report], tried: int) -> list[bool] | None:
+        """Which of them the daemon took; None: they are to be sent again."""
+        try:
+            return self.send(parcel)
+        except Unavailable as error:
+            log.warning("%d reports did not come through: %s", len(parcel), error)
+            wait = reconnect_s(error, tried=tried, share=self._share())
+        # At the end, whoever has these jobs next finds them when the leases run out.
+        return [False] * len(parcel) if self._closed.wait(wait) else None
 
     def _without_lost(self, parcel: list[Report]) -> list[Report]:
-        lost = [report for report in parcel if report.held.gone]
+        lost = [report for report in parcel if report.held.hold.gone]
         if lost:
             self._told(lost, [False] * len(lost))
-        return [report for report in parcel if not report.held.gone]
+        return [report for report in parcel if not report.held.hold.gone]
 
     def send(self, parcel: Sequence[Report]) -> list[bool]:
         """Tell these, which go into one request; whether each was taken.
@@ -154,15 +161,17 @@ class Outbox:
             tell(self._client, report)
         except Unavailable:
             raise
-        except InvalidJob as error:
-            return self._send_fault(report, error)
-        except JobEngineError as error:
+        except _NOT_OURS as error:
             _warn(report, error)
             return False
+        except JobEngineError as error:
+            return self._send_fault(report, error)
         return True
 
-    def _send_fault(self, report: Report, fault: InvalidJob) -> bool:
-        """What the handler has said cannot be carried out: somebody has to look."""
+    def _send_fault(self, report: Report, fault: JobEngineError) -> bool:
+        """What the handler has said cannot be carried out: somebody has to look. Work
+        that may be done is not to be done again because of that."""
+        log.error("job %s: its end is refused: %s", report.held.uid, fault)
         try:
             error = f"what the handler returned was refused: {fault}"
             tell(self._client, Report(report.held, Critical(error)))
@@ -171,6 +180,10 @@ class Outbox:
         except JobEngineError as error:
             _warn(report, error)
         return False
+
+
+# Nothing that this worker could say of the job would be heard.
+_NOT_OURS = (*GONE, QueueNotFound, Forbidden)
 
 
 def _was_taken(report: Report, answer: Reported) -> bool:

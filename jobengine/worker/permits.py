@@ -120,9 +120,7 @@ class Permits:
     def _is_next(self, queue: str) -> bool:
         """Whether nobody before it in the line could have one. A queue that is full
         by its own limit holds up no other."""
-        for other in self._line:
-            if other == queue:
-                return True
-            if self._free_of(other) > 0:
-                return False
-        return True
+        could = (
+            each for each in self._line if each == queue or self._free_of(each) > 0
+        )
+        return next(could) == queue

@@ -5,8 +5,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from jobengine.client.client import Client
 from jobengine.client.jobs import Job
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # For what is still to be told when a worker ends, and the daemon does not answer.
 FLUSH_S = 5.0
+# How long a claim may take whose answer is awaited at the end: it asks for no wait.
+CLAIM_S = 2.0
 # After a fault of our own. Seconds.
 AGAIN_S = 1.0
 # How often a worker that is stopping looks whether it is to hurry.
@@ -39,24 +42,30 @@ log = logging.getLogger("jobengine.worker")
 class Running:
     """From the start of a worker to its end. Made for one of them."""
 
-    def __init__(self, worker: "Worker", client: Client, tally: Tally) -> None:
-        self.hurry = threading.Event()
+    def __init__(
+        self,
+        worker: "Worker",
+        specs: Mapping[str, Spec],
+        client: Client,
+        tally: Tally,
+    ) -> None:
+        self.hurry: Callable[[], bool] = lambda: False
         self._client = client
         # Of its own: what waits for jobs is interrupted at the end, and each part tries
         # again by itself.
         self._polls = client.another(retry=None)
+        self._claims = client.another(retry=None)
         self._tells = client.another(retry=None)
         self._tally = tally
         self._worker = worker
-        self._specs = worker.all_specs()
+        self._specs = specs
         self._stopping = threading.Event()
-        self._lock = threading.Lock()  # guards `ended` of held jobs
-        own = {
-            queue: spec.permits
-            for queue, spec in self._specs.items()
-            if spec.permits is not None
-        }
-        self._permits = Permits(worker.permits, worker.queue_permits, own)
+        self._lock = threading.Lock()  # guards `ended` of held jobs, and all below
+        self._heard: list[Callable[[], None]] = []
+        self._in_time: bool | None = None
+        self._over = threading.Event()
+        self._threads: WeakSet[threading.Thread] = WeakSet()
+        self._permits = _permits(worker, specs)
         self._leases = Leases(
             self._tells.heartbeat_many,
             lambda job, told: client.heartbeat(job, progress=told),
@@ -68,7 +77,7 @@ class Running:
         self._loop: Loop | None = None
         self._runners: dict[str, Runner] = {}
         self._contexts = {
-            queue: Context(client, worker.state, queue) for queue in self._specs
+            queue: Context(client, worker.state, queue) for queue in specs
         }
         self._fetchers: list[threading.Thread] = []
         self._couriers: list[threading.Thread] = []
@@ -105,6 +114,7 @@ class Running:
 
     def _fetcher(self, queue: str) -> Fetcher:
         return Fetcher(
+            self._claims,
             self._polls,
             queue,
             self._permits,
@@ -119,8 +129,21 @@ class Running:
         thread = threading.Thread(
             target=_kept_up, args=(run,), name=f"jobengine-{name}", daemon=True
         )
+        self._threads.add(thread)
         thread.start()
         return thread
+
+    def apart(self, act: Callable[[], object]) -> None:
+        """Have this done by a thread that no job is run by."""
+
+        def run() -> None:
+            act()
+
+        self._thread("apart", run)
+
+    def is_part(self, thread: threading.Thread) -> bool:
+        """Whether it is one of the threads that run jobs, or serve those."""
+        return thread in self._threads
 
     # --- a job's way ------------------------------------------------------------
 
@@ -160,9 +183,9 @@ class Running:
     ) -> None:
         """A run is over. What it says counts once, and not when it was given up."""
         with self._lock:
-            if held.ended:
+            if held.hold.ended:
                 return
-            held.ended = True
+            held.hold.ended = True
         self._tally.ended(held.queue)
         if permit:
             self._permits.give_back(held.queue)
@@ -178,28 +201,63 @@ class Running:
     # --- stop -------------------------------------------------------------------
 
     def stop(self, grace_s: float) -> bool:
-        """See Worker.stop."""
-        self._stopping.set()
+        """See Worker.stop. Whoever comes second waits for the first."""
+        with self._lock:
+            first = not self._stopping.is_set()
+            self._stopping.set()
+            heard = self._heard
+        if first:
+            try:
+                self._end_all(grace_s, heard)
+            finally:
+                self._over.set()
+        self._over.wait()
+        return bool(self._in_time)
+
+    def when_stopping(self, hear: Callable[[], None]) -> None:
+        """Have *hear* called when it stops; at once, if it does."""
+        with self._lock:
+            if not self._stopping.is_set():
+                self._heard.append(hear)
+                return
+        hear()
+
+    def _end_all(self, grace_s: float, heard: list[Callable[[], None]]) -> None:
+        for hear in heard:
+            hear()
         self._permits.close()
-        self._polls.interrupt()
+        self._polls.hang_up()
         for runner in set(self._runners.values()):
             for work in runner.take_back():
                 work.end(PutBack())
-        for thread in self._fetchers:
-            thread.join()
-        in_time = self._wait(grace_s)
+        self._end_fetching()
         for held in self._leases.in_hand():
-            held.abandon("stopping")
+            # What waits for its strategy has not begun.
+            if held.hold.waits:
+                held.hold.abandon("stopping")
+        self._in_time = self._wait(grace_s)
+        for held in self._leases.in_hand():
+            held.hold.abandon("stopping")
             self._end(held, PutBack())
         self._leases.wait_empty(FLUSH_S)
         self._close()
-        return in_time
+
+    def _end_fetching(self) -> None:
+        """What is asked for at this moment is waited for, and then put back: if nobody
+        heard the answer, those jobs would be nobody's until their leases run out."""
+        ends = time.monotonic() + CLAIM_S
+        for thread in self._fetchers:
+            thread.join(max(0.0, ends - time.monotonic()))
+        self._polls.interrupt()
+        self._claims.interrupt()
+        for thread in self._fetchers:
+            thread.join()
 
     def _wait(self, seconds: float) -> bool:
         """Whether all runs end before the time is up."""
         ends = time.monotonic() + seconds
         while not self._leases.wait_empty(LOOK_S):
-            if self.hurry.is_set() or time.monotonic() >= ends:
+            if self.hurry() or time.monotonic() >= ends:
                 return False
         return True
 
@@ -212,7 +270,15 @@ class Running:
         for thread in self._couriers:
             thread.join(FLUSH_S)
         self._polls.close()
+        self._claims.close()
         self._tells.close()
+
+
+def _permits(worker: "Worker", specs: Mapping[str, Spec]) -> Permits:
+    own = {
+        queue: spec.permits for queue, spec in specs.items() if spec.permits is not None
+    }
+    return Permits(worker.permits, worker.queue_permits, own)
 
 
 def _kept_up(run: Callable[[], None]) -> None:

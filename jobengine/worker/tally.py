@@ -43,11 +43,11 @@ class Tally:
         with self._lock:
             self._counts[queue].running -= 1
 
-    def add(self, queue: str, column: str, count: int = 1) -> None:
-        """So many runs came to this."""
+    def add(self, queue: str, column: str) -> None:
+        """A run came to this."""
         with self._lock:
             counts = self._counts[queue]
-            setattr(counts, column, getattr(counts, column) + count)
+            setattr(counts, column, getattr(counts, column) + 1)
 
     def read(self) -> dict[str, Counts]:
         """All of it, as it is now."""

@@ -3,19 +3,18 @@ is made an outcome. Knows no thread; who runs it is a Runner.
 """
 
 import asyncio
+import inspect
 import logging
-import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from jobengine.client.spans import Duration
+from jobengine.client.spans import Duration, seconds_of
 from jobengine.errors import Abandoned
-from jobengine.worker.handlers import Context, Meanings, Spec, meaning_of
-from jobengine.worker.held import TOLD_BYTES_MAX, Held
+from jobengine.worker.handlers import Context, Meanings, Spec, meaning_of, text_of
+from jobengine.worker.held import Held, told_of
 from jobengine.worker.outcomes import (
     OUTCOMES,
     Cancel,
@@ -23,7 +22,12 @@ from jobengine.worker.outcomes import (
     Outcome,
     Success,
 )
-from jobengine.worker.strategy import Done, Drop, Grant, Later, Wait
+from jobengine.worker.strategy import Done, Drop, Grant, Later, Wait, Word
+
+# A strategy that says "ask again at once" must not keep a processor busy with asking;
+# and there is a longest time that a thread can sleep.
+WAIT_S_MIN = 0.01
+WAIT_S_MAX = 24 * 3600.0
 
 log = logging.getLogger("jobengine.worker")
 
@@ -98,9 +102,6 @@ class Work:
                     end = self.outcome(await self._call())
                 finally:
                     self.over()
-        except asyncio.CancelledError:
-            # Because it was abandoned, or by itself: then it has not done its work.
-            end = PutBack()
         except BaseException as error:  # noqa: BLE001 a handler may raise anything
             end = self.outcome_of_error(error)
         self.end(end)
@@ -116,14 +117,18 @@ class Work:
         while (word := self._asked()) is not None:
             if not isinstance(word, Wait):
                 return _end_of(word)
-            self._sleep(_seconds(word.time))
+            self.held.hold.waits = True
+            self.held.hold.bell().wait(_seconds(word.time))
+        self.held.hold.waits = False
         return None
 
     async def _admit_on_loop(self) -> End | None:
         while (word := self._asked()) is not None:
             if not isinstance(word, Wait):
                 return _end_of(word)
+            self.held.hold.waits = True
             await asyncio.sleep(_seconds(word.time))
+        self.held.hold.waits = False
         return None
 
     def _asked(self) -> Wait | Later | Drop | Done | None:
@@ -133,11 +138,9 @@ class Work:
         if self.spec.strategy is None:
             return None
         word = self.spec.strategy.acquire(self.held)
+        if not isinstance(word, Word):
+            raise TypeError(f"a strategy says Grant() or the like, not {word!r}")
         return None if isinstance(word, Grant) else word
-
-    def _sleep(self, seconds: float) -> None:
-        wait = getattr(self.held, "wait_cancelled", time.sleep)
-        wait(seconds)
 
     def over(self) -> None:
         """The strategy's permit is free again."""
@@ -160,11 +163,13 @@ class Work:
         if isinstance(returned, Success):
             return _with_told(returned)
         outcome: Outcome = returned
-        return outcome
+        return _with_text(outcome)
 
     def outcome_of_error(self, error: BaseException) -> End:
         """What an exception of the handler, or of its strategy, means."""
-        if isinstance(error, Abandoned) and self.held.why is not None:
+        # A task that is cancelled by another of its handler's own is a run that failed:
+        # put back, it would come again at once, and for ever.
+        if isinstance(error, _GIVEN_UP) and self.held.why is not None:
             return PutBack()
         log.error(
             "job %s of queue %s: its handler %s raised %s",
@@ -184,6 +189,8 @@ class Work:
 
 
 _SUCCESS = Success()
+# What a run ends with that heeds that it is not to go on.
+_GIVEN_UP = Abandoned, asyncio.CancelledError
 
 
 def _with_told(success: Success) -> Outcome:
@@ -191,16 +198,23 @@ def _with_told(success: Success) -> Outcome:
     because of what it returned: where that cannot be kept, somebody has to look."""
     if success.result is None:
         return success
+    if inspect.iscoroutine(success.result):
+        success.result.close()
+        return Critical("its handler is no async def, but gave something to await")
     try:
-        told = msgspec.json.encode(success.result)
+        told = told_of(success.result)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        return Critical(f"the work is done, but its result is no JSON: {error}")
-    if len(told) > TOLD_BYTES_MAX:
-        return Critical(
-            f"the work is done, but its result has {len(told)} bytes: "
-            f"at most {TOLD_BYTES_MAX} are kept"
-        )
-    return Success(msgspec.Raw(told))
+        return Critical(f"the work is done, but its result cannot be kept: {error}")
+    return Success(told)
+
+
+def _with_text(outcome: Outcome) -> Outcome:
+    """The same with its error as text, whatever the handler took for one."""
+    error: Any = getattr(outcome, "error", None)
+    if error is None or isinstance(error, str):
+        return outcome
+    said = text_of(error) if isinstance(error, BaseException) else str(error)
+    return replace(outcome, error=said)
 
 
 def _end_of(word: Later | Drop | Done) -> End:
@@ -212,4 +226,5 @@ def _end_of(word: Later | Drop | Done) -> End:
 
 
 def _seconds(time: Duration) -> float:
-    return time.total_seconds() if isinstance(time, timedelta) else time
+    # The least first: of what is no number, it is what comes out.
+    return min(max(WAIT_S_MIN, seconds_of(time)), WAIT_S_MAX)

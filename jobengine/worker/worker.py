@@ -17,6 +17,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from jobengine.client.client import Client
@@ -25,6 +26,8 @@ from jobengine.worker.handlers import (
     Meanings,
     Spec,
     Waits,
+    check_options,
+    check_queues,
     nobody_for,
     spec_of,
     spec_of_class,
@@ -72,6 +75,8 @@ class Worker:
     ) -> None:
         if heartbeat_s <= 0 or grace_s < 0:
             raise ValueError("heartbeat_s must be above 0, and grace_s not below")
+        if permits < 1 or queue_permits < 1:
+            raise ValueError("permits and queue_permits must be at least 1")
         self.client = client
         self.permits = permits
         self.queue_permits = queue_permits
@@ -81,8 +86,9 @@ class Worker:
         self.grace_s = grace_s
         self.state = state
         self._made: Client | None = None  # of the environment, and ours to close
-        self.specs: dict[str, Spec] = {}
-        self._orphans = tuple(queues)
+        self._specs: dict[str, Spec] = {}
+        self._orphans = _names(queues)
+        self._life = threading.Lock()  # guards `_running`
         self._running: Running | None = None
         self._tally: Tally | None = None
 
@@ -107,6 +113,9 @@ class Worker:
         Raises:
             TypeError, ValueError: it cannot be a handler, or a queue has one.
         """
+
+        # Here, and not only with the function: that may stand in place of a queue.
+        check_queues(queues, "handler")
 
         def enter(call: F) -> F:
             spec = spec_of(
@@ -133,11 +142,13 @@ class Worker:
         return handler
 
     def _enter(self, spec: Spec) -> None:
+        if self._running is not None:
+            raise ValueError(f"{spec.name}: the worker runs already, without it")
         for queue in spec.queues:
-            if queue in self.specs:
-                other = self.specs[queue].name
+            if queue in self._specs:
+                other = self._specs[queue].name
                 raise ValueError(f"queue {queue!r} has a handler already: {other}")
-        self.specs |= dict.fromkeys(spec.queues, spec)
+        self._specs |= dict.fromkeys(spec.queues, spec)
 
     # --- its life ---------------------------------------------------------------
 
@@ -146,27 +157,45 @@ class Worker:
 
         Raises:
             ValueError: it has no handler, or runs already.
+            TypeError: its client is none, or one of its options.
             ConfigError: the environment does not say where the daemon is.
         """
-        if self._running is not None:
-            raise ValueError("the worker runs already")
-        self._running = Running(self, self._asked(), self._counted())
-        self._running.start()
+        with self._life:
+            if self._running is not None:
+                raise ValueError("the worker runs already")
+            running = Running(self, self._all_specs(), self._asked(), self._counted())
+            try:
+                running.start()
+            except BaseException:
+                running.stop(0)  # what it has begun with
+                raise
+            self._running = running
 
     def stop(self, grace_s: float | None = None) -> bool:
         """Take no more jobs, let those that run end, and give back the others. Whether
         all of them ended in time: *grace_s* seconds, or the worker's own.
 
         After that a run still has its thread, which nothing can end, but its job is
-        back in its queue: whatever it does does not count.
+        back in its queue: whatever it does does not count. A handler that stops its
+        worker is not waited for: False, and the rest goes on without it.
         """
-        running, self._running = self._running, None
+        running = self._running
         if running is None:
             return True
+        grace_s = self.grace_s if grace_s is None else grace_s
+        if running.is_part(threading.current_thread()):
+            running.apart(lambda: self._stop(running, grace_s))
+            return False
+        return self._stop(running, grace_s)
+
+    def _stop(self, running: Running, grace_s: float) -> bool:
         try:
-            return running.stop(self.grace_s if grace_s is None else grace_s)
+            return running.stop(grace_s)
         finally:
-            self._leave()
+            with self._life:
+                if self._running is running:
+                    self._running = None
+                    self._leave()
 
     def only(self, queues: Iterable[str]) -> None:
         """Work for these of its queues, and for no others. Before the start.
@@ -174,14 +203,15 @@ class Worker:
         Raises:
             ValueError: it has no handler for one of them.
         """
-        queues = frozenset(queues)
-        if unknown := sorted(queues - self.all_specs().keys()):
-            known = ", ".join(sorted(self.all_specs()))
+        queues = frozenset(_names(queues))
+        if unknown := sorted(queues.difference(self.queues)):
+            known = ", ".join(self.queues)
             raise ValueError(
                 f"no handler for {', '.join(unknown)}; there are some for {known}"
             )
-        self.specs = {queue: self.specs[queue] for queue in queues & self.specs.keys()}
-        self._orphans = tuple(queues - self.specs.keys())
+        kept = queues & self._specs.keys()
+        self._specs = {queue: self._specs[queue] for queue in kept}
+        self._orphans = tuple(queues - kept)
 
     def __enter__(self) -> "Worker":
         self.start()
@@ -191,28 +221,38 @@ class Worker:
         self.stop()
 
     def run(self) -> bool:
-        """Take jobs until SIGTERM or SIGINT, and then stop; at once with the second.
-        Whether all runs ended in time. For the main thread."""
-        told = threading.Event()
-        hurry = threading.Event()
+        """Take jobs until SIGTERM or SIGINT, or until somebody calls `stop`, and then
+        stop; at once with the second signal. Whether all runs ended in time.
+
+        Raises:
+            ValueError: this is not the main thread; or as of `start`.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("run is for the main thread: here, start() and stop()")
+        # Not Events: a signal may come while this thread has the lock of one.
+        told: SimpleQueue[int | None] = SimpleQueue()
+        numbers: list[int] = []
 
         def heed(number: int, _frame: object) -> None:
-            (hurry if told.is_set() else told).set()
-            log.info("%s: stopping", signal.Signals(number).name)
+            numbers.append(number)
+            told.put(number)
 
         with _signals(heed):
             self.start()
             running = self._running
-            assert running is not None, "it was just started"
-            told.wait()
-            running.hurry = hurry
-            return self.stop()
+            if running is None:  # a handler was quicker
+                return True
+            running.hurry = lambda: len(numbers) > 1
+            running.when_stopping(lambda: told.put(None))
+            if (number := told.get()) is not None:
+                log.info("%s: stopping", signal.Signals(number).name)
+            return self._stop(running, self.grace_s)
 
     def run_until_idle(self) -> int:
         """Run what can be run now, job by job, on this thread; how many runs there
         were. For tests: nothing is started, and nothing waited for."""
         try:
-            return run_inline(self, self._asked(), self._counted())
+            return run_inline(self, self._all_specs(), self._asked(), self._counted())
         finally:
             self._leave()
 
@@ -220,15 +260,23 @@ class Worker:
         """What it has done, by queue."""
         return self._counted().read()
 
-    def all_specs(self) -> dict[str, Spec]:
-        """The handler of each queue."""
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that it works for, by name."""
+        return tuple(sorted({*self._orphans, *self._specs}))
+
+    def _all_specs(self) -> dict[str, Spec]:
         orphans = {queue: nobody_for(queue) for queue in self._orphans}
-        return orphans | self.specs
+        return orphans | self._specs
 
     def _asked(self) -> Client:
-        if not self.all_specs():
+        if not self.queues:
             raise ValueError("the worker has no handler: see Worker.handler")
+        check_options("the worker", self.backoff, self.exceptions)
         if self.client is not None:
+            if not isinstance(self.client, Client):
+                kind = type(self.client).__name__
+                raise TypeError(f"the worker's client must be a Client, not {kind}")
             return self.client
         if self._made is None:
             self._made = Client.from_env()
@@ -241,9 +289,15 @@ class Worker:
             self._made = None
 
     def _counted(self) -> Tally:
-        if self._tally is None or self._tally.queues != set(self.all_specs()):
-            self._tally = Tally(self.all_specs())
+        if self._tally is None or self._tally.queues != {*self.queues}:
+            self._tally = Tally(self.queues)
         return self._tally
+
+
+def _names(queues: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(queues, str):
+        raise ValueError(f"queues must be a list, as in [{queues!r}]")
+    return tuple(queues)
 
 
 @contextmanager

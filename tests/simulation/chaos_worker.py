@@ -89,6 +89,10 @@ class Watched:
         """The same with connections of its own."""
         return Watched(self._inner.another(), self._log)
 
+    def hang_up(self) -> None:
+        """Have all that wait for an answer wait no more, once the daemon knows."""
+        self._inner.hang_up()
+
     def interrupt(self) -> None:
         """Have all that wait for an answer wait no more."""
         self._inner.interrupt()
@@ -163,7 +167,7 @@ class Handlers:
             job.progress(step)
             time.sleep(job.content["ms"] / 1000)
             job.checkpoint(step + 1)
-            self._log.write(Kept(job.uid, job.token, step + 1))
+            self._log.write(Kept(job.uid, job.hold.token, step + 1))
         return self._ran(job)
 
     async def waiting(self, job: AsyncHeldJob) -> Any:
@@ -174,8 +178,8 @@ class Handlers:
     def _ran(self, job: Held, *, done: bool = True) -> dict[str, str]:
         """The effect; and the result, which names the lease that it was done under."""
         saved, number = job.saved or 0, job.content["number"]
-        self._log.write(Ran(job.uid, job.attempt, job.token, number, done, saved))
-        return {"lease": job.token}
+        self._log.write(Ran(job.uid, job.attempt, job.hold.token, number, done, saved))
+        return {"lease": job.hold.token}
 
 
 QUEUES = ("quick", "slow", "flaky", "steps", "waiting")

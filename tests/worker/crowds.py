@@ -31,8 +31,8 @@ class Told:
         self.refuses: Exception | None = None
 
     def tell(self, held: Held) -> None:
-        assert held.told is not None
-        self.progress.append(msgspec.json.decode(held.told))
+        assert held.hold.told is not None
+        self.progress.append(msgspec.json.decode(held.hold.told))
 
     def checkpoint(self, held: Held, told: msgspec.Raw) -> None:
         if self.refuses is not None:
@@ -134,11 +134,14 @@ def places() -> Iterator[Make]:
 
 def gone(pid: int) -> bool:
     """Whether the process is no more, or but a zombie that nobody has asked for."""
+    place = Path(f"/proc/{pid}")
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+        state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+        threads = len(list((place / "task").iterdir()))
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    return state == "Z"
+    # Its first thread may be one before the others have ended.
+    return state == "Z" and threads == 1
 
 
 def read(path: Path) -> str:

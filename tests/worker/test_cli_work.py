@@ -262,6 +262,13 @@ def test_limits_that_are_typed_are_in_place_of_the_worker_s(folder: Folder) -> N
     assert (worker.permits, worker.grace_s) == (3, 1.5)
 
 
+def test_a_file_is_not_taken_for_a_module(folder: Folder) -> None:
+    result = folder.run("tasks.py:worker")
+
+    assert result.exit_code == 2
+    assert "say tasks:name" in result.stderr
+
+
 def test_once_without_a_daemon_is_69(folder: Folder) -> None:
     folder.write(
         "from jobengine import Client, Worker\n"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from daemons import until
 
+from jobengine.worker import crew as crew_module
 from jobengine.worker.crew import Crew, Stoker
 
 
@@ -88,6 +89,28 @@ def test_no_thread_is_started_for_a_job_that_an_idle_one_can_run(
         until(lambda count=count: len(ran) == count, "it ran")  # type: ignore[misc]
 
     assert set(ran) == {"test-1"}
+
+
+def test_of_threads_that_have_nothing_to_do_one_stays_until_the_end(
+    stoker: Stoker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew_module, "IDLE_S", 0.01)
+    together = threading.Barrier(5, timeout=20)
+    names: list[str] = []
+
+    def meet() -> None:
+        together.wait()
+        names.append(threading.current_thread().name)
+
+    some = crew(stoker)
+    some.submit([Task(meet) for _ in range(5)])  # type: ignore[misc]
+    until(lambda: (some._threads, some._idle) == (1, 1), "the others have ended")
+    some.submit([Task(lambda: names.append(threading.current_thread().name))])  # type: ignore[list-item]
+    until(lambda: len(names) == 6, "it ran")
+
+    assert names[5] in names[:5]
+    some.stop()
+    until(lambda: some._threads == 0, "it has ended too")
 
 
 def test_what_has_not_begun_can_be_taken_back() -> None:

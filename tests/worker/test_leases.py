@@ -32,6 +32,7 @@ class Desk:
         self.beats: list[tuple[str, list[Beat]]] = []
         self.codes: dict[str, str] = {}  # of the jobs that are lost
         self.fault: JobEngineError | None = None
+        self.tries = 0
         self.leases = Leases(
             self.beat_many,
             self.beat_one,
@@ -40,6 +41,7 @@ class Desk:
         )
 
     def beat_many(self, queue: str, beats: list[Beat]) -> list[Reported]:
+        self.tries += 1
         if self.fault is not None:
             raise self.fault
         self.beats.append((queue, beats))
@@ -178,7 +180,7 @@ def test_a_handler_is_told_that_its_job_is_not_its_any_more(
     desk.pass_time(5)
 
     assert held.cancelled
-    assert (held.why, held.gone) == (why, True)
+    assert (held.why, held.hold.gone) == (why, True)
     with pytest.raises(Abandoned):
         held.check()
     assert held.wait_cancelled(0)
@@ -203,7 +205,20 @@ def test_a_handler_is_told_when_the_lease_has_run_out_unheard(desk: Desk) -> Non
     desk.pass_time(2)
 
     # The daemon may not have noticed, so what came of it is still to be told.
-    assert (held.why, held.gone) == ("lost", False)
+    assert (held.why, held.hold.gone) == ("lost", False)
+
+
+def test_a_daemon_that_is_away_is_not_asked_without_a_pause(desk: Desk) -> None:
+    desk.hold(lease_s=60)
+    desk.fault = Unreachable("no daemon")
+    desk.pass_time(5)
+    tries = desk.tries
+
+    for _ in range(30):
+        desk.clock.advance(ms=100)
+        desk.leases.beat()
+
+    assert desk.tries - tries <= 3
 
 
 def test_a_daemon_that_comes_back_in_time_changes_nothing(desk: Desk) -> None:
@@ -236,6 +251,18 @@ def test_a_checkpoint_is_not_overtaken_by_progress_told_before(desk: Desk) -> No
     assert told == [b'"new"']
 
 
+def test_after_a_checkpoint_progress_is_told_as_before(desk: Desk) -> None:
+    held = desk.hold()
+
+    held.checkpoint(1)
+    held.checkpoint(2)
+    held.progress(3)
+    desk.pass_time(2)
+
+    told = [bytes(beat.progress) for _, [beat] in desk.beats]
+    assert told == [b"1", b"2", b"3"]
+
+
 def test_a_checkpoint_of_a_lost_job_ends_the_run(desk: Desk) -> None:
     held = desk.hold()
     desk.fault = StaleLease("too late")
@@ -243,7 +270,7 @@ def test_a_checkpoint_of_a_lost_job_ends_the_run(desk: Desk) -> None:
     with pytest.raises(Abandoned):
         held.checkpoint(1)
 
-    assert held.gone
+    assert held.hold.gone
 
 
 @pytest.mark.parametrize("value", [object(), "x" * (64 << 10)])
@@ -261,11 +288,11 @@ def test_a_listener_hears_once_of_the_end(desk: Desk) -> None:
     held = desk.hold()
     heard: list[str] = []
     hear: Callable[[], None] = lambda: heard.append("before")  # noqa: E731
-    held.when_abandoned(hear)
+    held.hold.when_abandoned(hear)
 
-    held.abandon("cancelled")
-    held.abandon("lost")
-    held.when_abandoned(lambda: heard.append("after"))
+    held.hold.abandon("cancelled")
+    held.hold.abandon("lost")
+    held.hold.when_abandoned(lambda: heard.append("after"))
 
     assert (heard, held.why) == (["before", "after"], "cancelled")
 
@@ -314,3 +341,22 @@ def test_much_progress_goes_with_several_requests(desk: Desk) -> None:
     desk.pass_time(1)
 
     assert [len(beats) for _, beats in desk.beats] == [8, 8, 4]
+
+
+def test_heartbeats_that_are_too_much_for_one_request_go_with_several(
+    desk: Desk,
+) -> None:
+    for number in range(10):
+        desk.hold(str(number))
+
+    def take_three(queue: str, beats: list[Beat]) -> list[Reported]:
+        if len(beats) > 3:
+            error = JobEngineError("the body is too long")
+            error.status = 413
+            raise error
+        return desk.beat_many(queue, beats)
+
+    desk.leases._beat_many = take_three
+    desk.pass_time(5)
+
+    assert sorted(uid for uids in desk.heard for uid in uids) == list("0123456789")

@@ -92,6 +92,26 @@ def test_the_queue_that_has_waited_longest_has_the_next_one() -> None:
     assert order == ["b", "c"]
 
 
+def test_who_comes_later_does_not_overtake_who_stands_in_line() -> None:
+    some = permits(most=1)
+    some.take("a", 1)
+    order: list[str] = []
+
+    def pass_through(queue: str) -> int:
+        taken = some.take(queue, 1)
+        order.append(queue)
+        some.give_back(queue)
+        return taken
+
+    thread, _ = waiting(lambda: pass_through("b"))
+    until(lambda: "b" in some._line, "it stands in line")
+    some.give_back("a")
+    pass_through("c")
+
+    thread.join(10)
+    assert order == ["b", "c"]
+
+
 def test_once_closed_there_are_none_and_nobody_waits() -> None:
     some = permits(each=1)
     some.take("a", 1)

@@ -40,7 +40,7 @@ def test_a_handler_is_told_that_it_is_cancelled(place: Make, tmp_path: Path) -> 
     run = crowd.begin(str(tmp_path / "pid"))
     until((tmp_path / "pid").exists, "it runs")
 
-    run.held.abandon("cancelled")
+    run.held.hold.abandon("cancelled")
 
     assert run.end() == Success("cancelled")
 
@@ -53,7 +53,7 @@ def test_one_that_does_not_heed_it_is_killed_with_what_it_started(
     run = crowd.begin(str(tmp_path / "pid"))
     offspring = int(until(lambda: read(tmp_path / "pid"), "it runs"))
 
-    run.held.abandon("lost")
+    run.held.hold.abandon("lost")
 
     assert run.end() == PutBack()
     until(lambda: gone(offspring), "what it started has ended")
@@ -68,7 +68,7 @@ def test_one_that_is_stopped_by_a_signal_is_killed(
     pid = int(until(lambda: read(tmp_path / "pid"), "it runs"))
 
     os.kill(pid, signal.SIGSTOP)
-    run.held.abandon("cancelled")
+    run.held.hold.abandon("cancelled")
 
     assert run.end() == PutBack()
 
@@ -140,7 +140,7 @@ def test_a_result_that_is_no_json_is_critical(place: Make) -> None:
     end = place(crunching.no_json).run()
 
     assert isinstance(end, Critical)
-    assert "no JSON" in str(end.error)
+    assert "cannot be kept" in str(end.error)
 
 
 def test_what_a_handler_prints_is_printed(

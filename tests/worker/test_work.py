@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from held_jobs import NOON, held_job
 
-from jobengine.client.jobs import Job, Lease
+from jobengine.errors import Abandoned
 from jobengine.worker.handlers import (
     Context,
     Handler,
@@ -29,27 +30,6 @@ from jobengine.worker.outcomes import (
 )
 from jobengine.worker.strategy import Done, Drop, Grant, Later, Strategy, Wait, Word
 from jobengine.worker.work import End, PutBack, Work
-
-NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)
-
-
-class Silence:
-    """Nobody whom a job could tell anything."""
-
-    def tell(self, held: Held) -> None: ...
-
-    def checkpoint(self, held: Held, told: msgspec.Raw) -> None: ...
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
-def held_job(kind: type[Held] = HeldJob) -> Any:
-    lease = Lease("worker", NOON, NOON + timedelta(minutes=1), "token")
-    job = Job(
-        *("a", "mail", "inprogress", 50, NOON, NOON, NOON, 2), lease=lease, content=7
-    )
-    return kind(job, Silence(), 0.0)
 
 
 def run(
@@ -193,7 +173,7 @@ def test_a_table_that_makes_no_sense_is_told_and_loses_nothing(meaning: Any) -> 
 
 def test_who_gives_up_a_job_that_is_lost_says_nothing_of_it() -> None:
     held = held_job()
-    held.abandon("lost")
+    held.hold.abandon("lost")
 
     def handle(job: HeldJob) -> None:
         job.check()
@@ -204,18 +184,26 @@ def test_who_gives_up_a_job_that_is_lost_says_nothing_of_it() -> None:
     late = held_job()
 
     def lose(job: HeldJob) -> None:
-        job.abandon("lost")
+        job.hold.abandon("lost")
         job.check()
 
     assert run(lose, held=late) == PutBack()
+
+
+@pytest.mark.parametrize("error", [Abandoned("I give up"), asyncio.CancelledError()])
+def test_who_gives_up_a_job_that_is_still_its_own_has_failed(
+    error: BaseException,
+) -> None:
+    # Put back, it would come again at once, and for ever.
+    assert isinstance(run(raising(error)), Failed)
 
 
 def test_a_task_that_is_cancelled_says_nothing_of_its_job() -> None:
     async def handle(job: AsyncHeldJob) -> None:
         task = asyncio.current_task()
         assert task is not None
-        job.when_abandoned(task.cancel)
-        job.abandon("cancelled")
+        job.hold.when_abandoned(task.cancel)
+        job.hold.abandon("cancelled")
         await asyncio.sleep(60)
 
     assert run(handle) == PutBack()

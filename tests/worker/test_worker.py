@@ -5,7 +5,7 @@ that counts, and what is not its own it leaves alone.
 import asyncio
 import re
 import threading
-import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from jobengine import (
     Worker,
     constant,
 )
-from jobengine.worker.worker import GRACE_S
+from jobengine.worker import crew, fetch
 
 
 @pytest.fixture(scope="module")
@@ -376,32 +376,45 @@ def test_what_does_not_end_in_time_goes_back_and_costs_no_attempt(
     assert handle.get().state == "queued"
 
 
-def test_jobs_that_have_not_begun_go_back_at_once(app: Client, queue: str) -> None:
-    worker = worker_of(app, queue, lambda job: time.sleep(0.3))
+def test_jobs_that_have_not_begun_go_back_at_once(
+    app: Client, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(job: HeldJob) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+
+    # Nobody looks whether jobs wait for a thread: there will be but one.
+    monkeypatch.setattr(crew, "LOOK_S", PATIENCE_S)
+    worker = worker_of(app, queue, work)
     app.enqueue_many(queue, range(50))
     worker.start()
-    until(lambda: app.stats(queue).inprogress >= 40, "it has many in hand")
+    assert begun.wait(PATIENCE_S)
+    until(lambda: app.stats(queue).inprogress == 50, "it has them in hand")
 
-    assert worker.stop()
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+    until(lambda: app.stats(queue).queued == 49, "those that wait are back")
+    go_on.set()
+    stopping.join(PATIENCE_S)
 
-    jobs = list(app.iter_jobs(queue))
-    assert {(job.state, job.attempt) for job in jobs} <= {
-        ("queued", 0),
-        ("complete", 1),
-    }
-    assert len(jobs) == 50
+    ends = Counter((job.state, job.attempt) for job in app.iter_jobs(queue))
+    assert ends == {("complete", 1): 1, ("queued", 0): 49}
 
 
 def test_a_worker_that_waits_for_jobs_stops_at_once(app: Client, queue: str) -> None:
     worker = worker_of(app, queue, lambda job: None)
     worker.start()
     app.enqueue(queue, {}).result(PATIENCE_S)
-    began = time.monotonic()
 
-    assert worker.stop()
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+    stopping.join(PATIENCE_S)
 
-    # It would have waited for a job for half a minute.
-    assert time.monotonic() - began < GRACE_S / 2
+    # It would have waited for a job for longer than that.
+    assert fetch.POLL_S > PATIENCE_S
+    assert not stopping.is_alive()
 
 
 def test_a_worker_can_be_started_again(app: Client, queue: str) -> None:
