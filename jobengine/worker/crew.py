@@ -15,6 +15,8 @@ from jobengine.worker.work import Work
 
 # Between two looks at whether jobs wait that have no thread.
 LOOK_S = 0.002
+# Jobs that will all have begun within so many looks are not worth a thread.
+SOON = 5
 # Of one processor, the share that counts as time to spare.
 BUSY = 0.8
 # A thread that has had nothing to do for so long ends.
@@ -36,6 +38,7 @@ class Crew:
         self._threads = 0
         self._idle = 0
         self._closed = False
+        self._taken = self._looked_at = 0  # jobs, so far and at the last look
         stoker.crews.append(self)
 
     def submit(self, works: list[Work]) -> None:
@@ -63,9 +66,13 @@ class Crew:
         return bool(self._line)
 
     def grow(self, *, spare: bool) -> None:
-        """More threads: as many again where the interpreter has time to spare, one
-        where there are processors that it may leave alone."""
+        """More threads, unless those there are keep up: as many again where the
+        interpreter has time to spare, one where there are processors that it may leave
+        alone."""
         with self._more:
+            taken, self._looked_at = self._taken - self._looked_at, self._taken
+            if taken * SOON >= len(self._line):
+                return
             active = self._threads - self._idle
             more = max(1, active) if spare else int(active < self._stoker.processors)
             for _ in range(min(more, len(self._line))):
@@ -85,6 +92,16 @@ class Crew:
             del work  # it holds the payload
 
     def _next(self) -> Work | None:
+        self._taken += 1  # about: two threads may count as one
+        while True:
+            try:
+                return self._line.popleft()
+            except IndexError:
+                if not self._wait():
+                    return None
+
+    def _wait(self) -> bool:
+        """Wait for a job; False when the thread is to end."""
         with self._more:
             while not self._line:
                 if self._closed:
@@ -96,9 +113,9 @@ class Crew:
                 if not rung and not self._line and self._threads > 1:
                     break
             else:
-                return self._line.popleft()
+                return True
             self._threads -= 1
-            return None
+            return False
 
 
 class Stoker:

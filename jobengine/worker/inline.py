@@ -73,10 +73,10 @@ class _Line:
 
     def _ended(self, work: Work, end: End) -> None:
         held = work.held
-        self._tally.ended(held.queue)
+        self._tally.ended(held)
         report = Report(held, end, work.spec.backoff or self._worker.backoff)
         took = not held.hold.gone and self._outbox.send([report])[0]
-        self._tally.add(held.queue, COUNTED[type(end)] if took else "lost")
+        self._tally.told([(held.queue, COUNTED[type(end)] if took else "lost")])
 
 
 class _Work(Work):

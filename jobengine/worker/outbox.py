@@ -53,9 +53,11 @@ class Outbox:
 
     def put(self, report: Report) -> None:
         """Tell it soon. Never blocks."""
-        with self._filled:
-            self._line.append(report)
-            if self._idle:
+        self._line.append(report)
+        # Who becomes idle looks at the line once more after it has said so: one of the
+        # two sees the other.
+        if self._idle:
+            with self._filled:
                 self._filled.notify()
 
     def run(self) -> None:
@@ -73,12 +75,12 @@ class Outbox:
     def _next(self) -> list[Report] | None:
         """What goes into one request; None when there will be no more."""
         with self._filled:
+            self._idle += 1
             while not self._line:
                 if self._closed.is_set():
                     return None
-                self._idle += 1
                 self._filled.wait()
-                self._idle -= 1
+            self._idle -= 1
             busy = len(self._line) < FEW and monotonic() < self._sent_at + BUSY_S
         if busy:
             sleep(LINGER_S)

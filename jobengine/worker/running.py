@@ -60,7 +60,7 @@ class Running:
         self._worker = worker
         self._specs = specs
         self._stopping = threading.Event()
-        self._lock = threading.Lock()  # guards `ended` of held jobs, and all below
+        self._lock = threading.Lock()  # guards all below
         self._heard: list[Callable[[], None]] = []
         self._in_time: bool | None = None
         self._over = threading.Event()
@@ -182,20 +182,18 @@ class Running:
         permit: bool = True,
     ) -> None:
         """A run is over. What it says counts once, and not when it was given up."""
-        with self._lock:
-            if held.hold.ended:
-                return
-            held.hold.ended = True
-        self._tally.ended(held.queue)
+        if not self._tally.ended(held):
+            return
         if permit:
             self._permits.give_back(held.queue)
         self._outbox.put(Report(held, end, waits))
 
     def _told(self, reports: list[Report], took: list[bool]) -> None:
         """The daemon has been told of these, or they are lost."""
-        for report, was_taken in zip(reports, took, strict=True):
-            column = COUNTED[type(report.end)] if was_taken else "lost"
-            self._tally.add(report.held.queue, column)
+        self._tally.told(
+            (report.held.queue, COUNTED[type(report.end)] if was_taken else "lost")
+            for report, was_taken in zip(reports, took, strict=True)
+        )
         self._leases.let_go([report.held for report in reports])
 
     # --- stop -------------------------------------------------------------------

@@ -1,9 +1,12 @@
 """What a worker has done, in numbers."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterable
 
 from msgspec import Struct, structs
+
+from jobengine.worker.held import Held
 
 
 class Counts(Struct):
@@ -38,16 +41,21 @@ class Tally:
             counts.claimed += count
             counts.running += count
 
-    def ended(self, queue: str) -> None:
-        """The run of one is over."""
+    def ended(self, held: Held) -> bool:
+        """The run of this one is over. Whether that is news: of its ends, one counts."""
         with self._lock:
-            self._counts[queue].running -= 1
+            if held.hold.ended:
+                return False
+            held.hold.ended = True
+            self._counts[held.queue].running -= 1
+            return True
 
-    def add(self, queue: str, column: str) -> None:
-        """A run came to this."""
+    def told(self, columns: Iterable[tuple[str, str]]) -> None:
+        """Of these queues, runs came to this."""
         with self._lock:
-            counts = self._counts[queue]
-            setattr(counts, column, getattr(counts, column) + 1)
+            for (queue, column), count in Counter(columns).items():
+                counts = self._counts[queue]
+                setattr(counts, column, getattr(counts, column) + count)
 
     def read(self) -> dict[str, Counts]:
         """All of it, as it is now."""
