@@ -60,7 +60,7 @@ bench: $(VENV)/.installed ## measure jobs a second, in process and over HTTP
 	$(BIN)/python -m bench
 
 bench-peers: $(VENV)/.installed var/bench-venv/.installed ## the same beside other queues
-	$(BIN)/python -m bench peers batches
+	$(BIN)/python -m bench peers batches sdk
 
 # What cannot be installed is named as missing by the bench.
 var/bench-venv/.installed: bench/peers/requirements.txt | python

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from jobengine.worker.outcomes import Cancel as Cancel
     from jobengine.worker.outcomes import Critical as Critical
     from jobengine.worker.outcomes import Failed as Failed
+    from jobengine.worker.outcomes import Outcome as Outcome
     from jobengine.worker.outcomes import RescheduleAt as RescheduleAt
     from jobengine.worker.outcomes import RetryAt as RetryAt
     from jobengine.worker.outcomes import Success as Success
@@ -54,8 +55,8 @@ _NAMES = {
     "worker.held": ("AsyncHeldJob", "Held", "HeldJob"),
     "client.jobs": ("Job", "NewJob"),
     "worker.outcomes": (
-        *("Cancel", "Critical", "Failed", "RescheduleAt", "RetryAt", "Success"),
-        "Unprocessable",
+        *("Cancel", "Critical", "Failed", "Outcome", "RescheduleAt", "RetryAt"),
+        *("Success", "Unprocessable"),
     ),
     "client.retry": ("Retry",),
     "worker.strategy": ("Done", "Drop", "Grant", "Later", "Strategy", "Wait"),

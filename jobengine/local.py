@@ -107,6 +107,9 @@ class _Found(NamedTuple):
 class Local:
     """The transport within a process. See client.transport.Transport."""
 
+    def __str__(self) -> str:
+        return "an engine in this process"
+
     def __init__(self, site: Site) -> None:
         self.site = site
         self._lock = threading.Lock()  # guards the two below

@@ -45,6 +45,8 @@ class Asking:
     def __init__(
         self, name: str | None, token: str | None, retry: Retry | None, timeout: float
     ) -> None:
+        if retry is not None and not isinstance(retry, Retry):
+            raise ConfigError("retry must be a Retry, or None: nothing is tried again")
         if not 0 < timeout <= TIMEOUT_S_MAX:
             raise ConfigError("timeout must be more than 0 seconds, and at most a day")
         self.name = name

@@ -82,6 +82,9 @@ class Client(Blocking, Verbs):
         """
         return cls(**{**environment.told(), **options})
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._transport}, name={self.name!r})"
+
     @property
     def name(self) -> str | None:
         """The service as which it asks."""

@@ -56,6 +56,9 @@ class Http:
         self._connections = connections
         self._lines = _Lines(connections)
 
+    def __str__(self) -> str:
+        return str(self._address)
+
     def send(self, request: Request) -> Answer:
         """Carry the request, once.
 

@@ -59,6 +59,8 @@ def worth_again(error: JobEngineError, *, again: bool) -> bool:
 
 # A worker waits for its daemon as long as it takes.
 RECONNECT = Retry(total_s=float("inf"))
+# But it asks once a minute.
+RECONNECT_S_MAX = 60.0
 
 
 def reconnect_s(error: JobEngineError, *, tried: int, share: float) -> float:
@@ -66,7 +68,8 @@ def reconnect_s(error: JobEngineError, *, tried: int, share: float) -> float:
     # What is refused, as for want of a right, is so until somebody sees to it.
     if not isinstance(error, Unavailable):
         return RECONNECT.most_s
-    asked = error.retry_after_s
+    # Whoever stands in between may say anything.
+    asked = min(error.retry_after_s or 0.0, RECONNECT_S_MAX)
     rest = pause(RECONNECT, tried=tried, elapsed_s=0, retry_after_s=asked, share=share)
     assert rest is not None, "it never gives up"
     return rest

@@ -57,4 +57,6 @@ class Unprocessable(Struct, frozen=True):
 
 
 Outcome = Success | Failed | RetryAt | RescheduleAt | Cancel | Critical | Unprocessable
+# Those that need not be told anything.
+BARE = (Success, Failed, Cancel, Critical, Unprocessable)
 OUTCOMES = (Success, Failed, RetryAt, RescheduleAt, Cancel, Critical, Unprocessable)

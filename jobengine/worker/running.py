@@ -86,6 +86,7 @@ class Running:
 
     def start(self) -> None:
         """Take jobs from now on."""
+        log.info("works with %r", self._client)
         made: dict[int, Runner] = {}
         for queue, spec in self._specs.items():
             if id(spec) not in made:

@@ -42,7 +42,7 @@ class Tally:
             counts.running += count
 
     def ended(self, held: Held) -> bool:
-        """The run of this one is over. Whether that is news: of its ends, one counts."""
+        """Its run is over. Whether that is news: of its ends, the first counts."""
         with self._lock:
             if held.hold.ended:
                 return False

@@ -16,6 +16,7 @@ from jobengine.errors import Abandoned
 from jobengine.worker.handlers import Context, Meanings, Spec, meaning_of, text_of
 from jobengine.worker.held import Held, told_of
 from jobengine.worker.outcomes import (
+    BARE,
     OUTCOMES,
     Cancel,
     Critical,
@@ -144,8 +145,12 @@ class Work:
 
     def over(self) -> None:
         """The strategy's permit is free again."""
-        if self.spec.strategy is not None:
+        if self.spec.strategy is None:
+            return
+        try:
             self.spec.strategy.release(self.held)
+        except Exception:  # what the handler did counts all the same
+            log.exception("job %s: its strategy's release failed", self.held.uid)
 
     # --- its handler ------------------------------------------------------------
 
@@ -158,6 +163,8 @@ class Work:
         """What the handler means by what it returned."""
         if returned is None:
             return _SUCCESS
+        if isinstance(returned, type) and returned in BARE:
+            returned = returned()  # `return Failed`
         if not isinstance(returned, OUTCOMES):
             returned = Success(returned)
         if isinstance(returned, Success):

@@ -78,6 +78,19 @@ def test_where_there_is_time_to_spare_threads_double() -> None:
     assert counts == [2, 4, 8, 16]
 
 
+def test_no_thread_is_added_where_those_there_are_keep_up() -> None:
+    threads: list[str] = []
+    held = crew_without_threads(Stoker(2), threads)
+    held.submit([Task(lambda: None)] * 40)  # type: ignore[misc, list-item]
+
+    # As many in one look as are left for five.
+    for _ in range(8):
+        held._next()
+    held.grow(spare=True)
+
+    assert len(threads) == 1
+
+
 def test_no_thread_is_started_for_a_job_that_an_idle_one_can_run(
     stoker: Stoker,
 ) -> None:

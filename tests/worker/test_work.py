@@ -101,6 +101,11 @@ def test_work_is_not_repeated_for_a_result_that_cannot_be_kept(value: object) ->
     assert "the work is done" in str(end.error)
 
 
+def test_an_outcome_may_be_named_without_being_made() -> None:
+    assert run(lambda job: Failed) == Failed()
+    assert run(lambda job: Cancel) == Cancel()
+
+
 def test_a_coroutine_is_awaited() -> None:
     async def handle(job: AsyncHeldJob) -> int:
         await asyncio.sleep(0)
@@ -267,6 +272,14 @@ def test_its_permit_is_free_again_after_an_exception() -> None:
 
 def test_a_strategy_that_raises_is_a_run_that_failed() -> None:
     assert run(never, strategy=Says()) == Failed("IndexError: pop from empty list")
+
+
+def test_what_was_done_counts_though_a_permit_is_not_given_back() -> None:
+    class Broken(Says):
+        def release(self, job: Held) -> None:
+            raise RuntimeError("no connection")
+
+    assert run(lambda job: None, strategy=Broken(Grant())) == Success()
 
 
 # --- what can be a handler --------------------------------------------------------
