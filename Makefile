@@ -47,8 +47,9 @@ run: $(VENV)/.installed ## install and start the daemon on 127.0.0.1, PORT=6010
 install: $(VENV)/.installed ## install the command .venv/bin/jobengine
 	@echo "installed: $(BIN)/jobengine"
 
+# Three at a time on two processors: many of them wait for a daemon.
 test: $(VENV)/.installed-test var/client-venv/.installed ## run every test
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 check: $(VENV)/.installed-dev ## format, lint, types, architecture, docs and packaging
 	$(BIN)/ruff format --check .

@@ -19,8 +19,10 @@ from bench import (
     beside,
     engine,
     file,
+    importing,
     profile,
     schedules,
+    sdk,
     slow_clients,
     verbs,
     wire,
@@ -128,10 +130,13 @@ PARTS: dict[str, Callable[[Path, int, float], None]] = {
     "file": file.main,
     "peers": peers.main,
     "batches": batches.main,
+    "sdk": sdk.main,
+    "import": importing.main,
     "slow": slow_clients.slow,
 }
-# The peers want programs that are no part of this project.
-MAKE_BENCH = [name for name in PARTS if name not in ("peers", "batches")]
+# The peers are programs that are no part of this project; "import" asks the registry.
+WITH_OTHERS = ("peers", "batches", "sdk", "import")
+MAKE_BENCH = [name for name in PARTS if name not in WITH_OTHERS]
 
 if __name__ == "__main__":
     main()

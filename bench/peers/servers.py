@@ -34,14 +34,19 @@ def beanstalkd(folder: Path, environ: Environ, *flags: str) -> Iterator[int]:
         yield port
 
 
+# Synced before it answers, as ours is.
+REDIS_SYNCED = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
+
+
 @contextmanager
-def redis(folder: Path, environ: Environ) -> Iterator[int]:
-    """Redis that syncs its log before it answers; its port."""
+def redis(
+    folder: Path, environ: Environ, settings: Words = REDIS_SYNCED
+) -> Iterator[int]:
+    """Redis that syncs its log before it answers, or as *settings* say; its port."""
     port = free_port()
     words = [
         *(found("redis-server"), "--bind", "127.0.0.1", "--port", str(port)),
-        *("--dir", folder, "--save", "", "--appendonly", "yes"),
-        *("--appendfsync", "always"),
+        *("--dir", folder, *settings),
     ]
     with serving(
         words, ready=lambda: listens(port), log=folder / "log", environ=environ

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from daemons import PATIENCE_S, Daemon, until
+from daemons import PATIENCE_S, SECRET, Daemon, until
 
 import jobengine
 from jobengine import Client, Job, JobHandle, Worker
@@ -19,7 +19,7 @@ CONFIG = "version: 1\nadmins: [app]\n"
 @contextmanager
 def embedded(folder: Path) -> Iterator[Client]:
     """An engine on a file, in this process."""
-    with jobengine.open(folder / "jobs.queuedb", secret="a secret of tests") as engine:
+    with jobengine.open(folder / "jobs.queuedb", secret=SECRET) as engine:
         yield engine
 
 

@@ -41,17 +41,28 @@ from jobengine import (
 from jobengine.errors import JobCancelled, StaleLease
 from jobengine.worker.held import Held
 
-QUEUE = "seed"
+QUEUE, SLOW = "seed", "slow"
 AT_ONCE = constant(0)
 # Long enough to be written and read, short enough to be waited for.
 SHORT_LEASE_S = 0.05
 
 
-@pytest.fixture(params=SITES)
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
-    with SITES[request.param](tmp_path) as client:
-        client.create_queue(QUEUE, read=["app"], write=["app"])
+@pytest.fixture(scope="module", params=SITES)
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    with SITES[request.param](tmp_path_factory.mktemp(request.param)) as client:
         yield client
+
+
+@pytest.fixture
+def app(site: Client) -> Iterator[Client]:
+    """A client, and two empty queues."""
+    for queue in (QUEUE, SLOW):
+        site.create_queue(queue, read=["app"], write=["app"])
+    yield site
+    for queue in (QUEUE, SLOW):
+        site.delete_queue(queue)
 
 
 def succeed(_job: HeldJob) -> None:
@@ -365,21 +376,20 @@ def test_a_worker_has_stopped_when_all_that_was_begun_is_done(app: Client) -> No
 
 
 def test_a_congested_queue_does_not_hold_up_another(app: Client) -> None:
-    app.create_queue("slow", read=["app"], write=["app"])
     looked, begun = threading.Event(), threading.Event()
-    queued(app, "slow", [{}] * 50)
+    queued(app, SLOW, [{}] * 50)
 
     def rest(_job: HeldJob) -> None:
         begun.set()
         looked.wait(PATIENCE_S)
 
     worker = worker_of(app, QUEUE, succeed)
-    worker.handler("slow", permits=1)(rest)
+    worker.handler(SLOW, permits=1)(rest)
     with worker:
         assert begun.wait(PATIENCE_S)
         # One after the other, so that each has to get past the queue that is full.
         states = [each_done(app) for _ in range(50)]
-        slow = app.stats("slow")
+        slow = app.stats(SLOW)
         looked.set()
 
     assert states == ["complete"] * 50
@@ -392,14 +402,13 @@ def each_done(app: Client) -> str:
 
 def test_a_congested_queue_leaves_permits_of_all_to_another(app: Client) -> None:
     """With fewer permits in all than the two queues want, each gets its turn."""
-    app.create_queue("slow", read=["app"], write=["app"])
-    queued(app, "slow", [{}] * 30)
+    queued(app, SLOW, [{}] * 30)
     handles = queued(app, QUEUE, [{}] * 5)
     worker = Worker(app, permits=2)
 
-    @worker.handler("slow", QUEUE)
+    @worker.handler(SLOW, QUEUE)
     def fail_or_not(job: HeldJob) -> Failed | None:
-        return Failed("slow") if job.queue == "slow" else None
+        return Failed(SLOW) if job.queue == SLOW else None
 
     with worker:
         states = [ended(app, QUEUE, each.uid).state for each in handles]
