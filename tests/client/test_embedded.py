@@ -369,18 +369,17 @@ def test_too_many_who_wait_are_refused_as_over_the_wire(path: Path) -> None:
 
 
 def test_closing_ends_who_waits_and_all_threads(path: Path) -> None:
+    others = set(threading.enumerate())
     engine = reopened(path)
-    before = {thread.name for thread in threading.enumerate()}
+    ours = set(threading.enumerate()) - others
     other = Other(lambda: engine.claim("mail", wait=PATIENCE_S))
     until(lambda: waiters(engine) == 1, "who waits")
 
     engine.close()
 
-    assert {"sweeper", "compact", "commit"} <= before
+    assert {"sweeper", "compact", "commit"} == {thread.name for thread in ours}
     assert isinstance(other.end(), Unreachable)
-    assert not {"sweeper", "compact", "commit"} & {
-        thread.name for thread in threading.enumerate()
-    }
+    assert not ours & set(threading.enumerate())
 
 
 def test_a_closed_engine_answers_nothing_and_may_be_closed_again(

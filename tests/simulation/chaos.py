@@ -247,7 +247,11 @@ class Storm:
         # Beyond its lease: it does not know that it has lost its jobs.
         extra = LEASE_S * (1.25 + self._chance.random())
 
+        looks = count(1)
+
         def held_up() -> bool:
+            if next(looks) % 50 == 0:
+                self.produce(10)  # all there were may be done
             return self._some_hand().hold_up(time.monotonic() + extra)
 
         until(held_up, "a worker has a job")
@@ -280,7 +284,7 @@ def _enqueue(client: Client, new: list[tuple[str, dict[str, int]]]) -> None:
 def run(storm: Storm, jobs: int, strikes: int, tell: Callable[[str], None]) -> Findings:
     """So many strikes while so many jobs are queued; then all must be done."""
     for nth in range(strikes):
-        storm.produce(jobs * (nth + 1) // strikes - storm.made)
+        storm.produce(max(0, jobs * (nth + 1) // strikes - storm.made))
         storm.strike()
         tell(f"{nth + 1}/{strikes} strikes, {storm.made} jobs queued")
     storm.settle()

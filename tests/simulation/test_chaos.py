@@ -54,7 +54,7 @@ def test_every_job_is_done_though_workers_and_their_daemon_are_killed(
 
     print(summary(storm, found))
     assert found.faults == []
-    assert found.jobs == JOBS
+    assert found.jobs == storm.made >= JOBS
     # Some had lost their jobs, and were told so.
     assert found.refused + found.unheard > 0
     assert "Traceback" not in storm.daemon.log.read_text()
