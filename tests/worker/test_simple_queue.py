@@ -129,12 +129,6 @@ def app(
         yield client
 
 
-@pytest.fixture
-def queue(app: Client, request: pytest.FixtureRequest) -> str:
-    """A new queue, named after its test."""
-    return make_queue(app, request.node.name.translate(str.maketrans("[]", "--")))
-
-
 def make_queue(app: Client, name: str) -> str:
     app.create_queue(name, read=["app"], write=["app"])
     return name

@@ -3,10 +3,8 @@ that counts, and what is not its own it leaves alone.
 """
 
 import asyncio
-import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +28,6 @@ from jobengine import (
     constant,
 )
 from jobengine.worker import crew, fetch
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with running(tmp_path_factory.mktemp("daemon")) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-def app(daemon: Daemon) -> Iterator[Client]:
-    with client_of(daemon) as client:
-        yield client
-
-
-@pytest.fixture
-def queue(app: Client, request: pytest.FixtureRequest) -> str:
-    """A queue of its own for each test."""
-    name = re.sub(r"\W+", "-", request.node.name)[:200].strip("-")
-    app.create_queue(name, read=["app"], write=["app"])
-    return name
 
 
 def state_of(app: Client, queue: str, uid: str) -> str:

@@ -3,16 +3,14 @@ no job is kept from others for ever, and no work is repeated for want of a repor
 """
 
 import asyncio
-import re
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from crowds import Run
 from daemons import PATIENCE_S, until
-from seed_sites import served, worker_of
+from seed_sites import worker_of
 
 from jobengine import (
     AsyncHeldJob,
@@ -52,20 +50,6 @@ def nested(depth: int) -> list[Any]:
     for _ in range(depth):
         found = [found]
     return found
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with served(tmp_path_factory.mktemp("daemon")) as client:
-        yield client
-
-
-@pytest.fixture
-def queue(app: Client, request: pytest.FixtureRequest) -> str:
-    """A queue of its own for each test."""
-    name = re.sub(r"\W+", "-", request.node.name)[:200].strip("-")
-    app.create_queue(name, read=["app"], write=["app"])
-    return name
 
 
 def ended(app: Client, queue: str, worker: Worker) -> Job:
