@@ -81,9 +81,10 @@ def every_kind(uid: str, other: str) -> dict[str, bytes]:
 
 
 def asked_in_one_turn(
-    site: Site, ends: ExitStack, requests: dict[str, bytes]
+    site: Site, ends: ExitStack, requests: dict[str, bytes], *, hold: bool = False
 ) -> dict[str, Client]:
-    """Every request on a connection of its own, all read in one turn."""
+    """Every request on a connection of its own, all read in one turn, from which on
+    syncs may be held. Not before: the loop syncs by itself when it is idle."""
     serving = site.serving
     clients = {
         what: ends.enter_context(serving.connect()).say(LIVE) for what in requests
@@ -92,6 +93,8 @@ def asked_in_one_turn(
         client.hear()
     serving.rest()
     with serving.hold():
+        if hold:
+            site.disk.syncs.hold()
         for what, client in clients.items():
             client.say(requests[what])
     return clients
@@ -104,8 +107,7 @@ def leaked(site: Site) -> list[str]:
     with ExitStack() as ends:
         serving = ends.enter_context(site.serving)
         ends.callback(site.disk.syncs.release)
-        site.disk.syncs.hold()
-        clients = asked_in_one_turn(site, ends, every_kind(uid, other))
+        clients = asked_in_one_turn(site, ends, every_kind(uid, other), hold=True)
         site.disk.syncs.wait_until_held()
         early = [what for what, client in clients.items() if not client.silent(0.02)]
         site.disk.syncs.release()
