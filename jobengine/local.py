@@ -6,42 +6,24 @@ the house comes from.
 """
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
-from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes
+from typing import NamedTuple
 
 from jobengine.api.app import ENDPOINTS, create_app
-from jobengine.api.carried import PASSAGE, Passage
 from jobengine.api.endpoint import Desk, House, Settings
 from jobengine.api.exchange import VARYING, Reply, Wait
 from jobengine.api.health import Status
 from jobengine.api.lane import Head, HotLane, Incoming
 from jobengine.client.transport import Answer, Request
+from jobengine.daemon.wsgi import Gateway
 from jobengine.doorbell import Bell
 from jobengine.errors import Overloaded, StoreFailed, Unanswered, Unreachable
 
 # As a request has it that came over a Unix socket: from this machine, and from nowhere
 # else.
 _PEER, _HOST = "", b"localhost"
-
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-_CONSTANT: dict[str, Any] = {
-    "SCRIPT_NAME": "",
-    "SERVER_NAME": "localhost",
-    "SERVER_PORT": "0",
-    "SERVER_PROTOCOL": "HTTP/1.1",
-    "REMOTE_ADDR": _PEER,
-    "wsgi.version": (1, 0),
-    "wsgi.url_scheme": "http",
-    "wsgi.multithread": True,
-    "wsgi.multiprocess": False,
-    "wsgi.run_once": False,
-}
 
 
 class Site:
@@ -54,7 +36,7 @@ class Site:
         self, house: House, settings: Settings, *, down: Callable[[], object]
     ) -> None:
         app = create_app(house, settings, Status())
-        self.app: Application = app
+        self.gateway = Gateway(app, (_HOST.decode(), "0"), "http")
         self.desk: Desk = app.extensions["jobengine"]
         self.lane = HotLane(self.desk, ENDPOINTS.values())
         self.house = house
@@ -173,18 +155,9 @@ class Local:
         return self._ask_flask(asked, again=again)
 
     def _ask_flask(self, asked: Incoming, *, again: bool) -> _Found:
-        passage = Passage(again=again)
-        started: list[tuple[int, list[tuple[str, str]]]] = []
-
-        def start(status: str, headers: list[tuple[str, str]], *_: object) -> None:
-            started[:] = [(int(status[:3]), headers)]
-
-        parts = self.site.app(_environ(asked) | {PASSAGE: passage}, start)
-        body = _whole(parts, getattr(parts, "close", None))
-        status, headers = started[0]
-        reply = passage.reply
-        commit = () if reply is None else reply.commit_header()
-        return _Found(Answer(status, _lower((*headers, *commit)), body), reply)
+        found = self.site.gateway.answer(asked, again=again)
+        answer = Answer(found.status, _lower(found.headers), found.body)
+        return _Found(answer, found.reply)
 
     def _waited(self, asked: Incoming, found: _Found, wait: Wait) -> Answer:
         """The answer once there is no more to wait for: that holds this thread.
@@ -251,25 +224,3 @@ def _whole(parts: Iterable[bytes], close: Callable[[], object] | None) -> bytes:
     finally:
         if close is not None:
             close()
-
-
-def _environ(asked: Incoming) -> dict[str, Any]:
-    head = asked.head
-    path = head.target.partition(b"?")[0]
-    environ = {
-        **_CONSTANT,
-        "REQUEST_METHOD": head.method.decode("latin-1"),
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "RAW_URI": path.decode("latin-1"),
-        "QUERY_STRING": asked.query,
-        "CONTENT_LENGTH": str(len(asked.body_bytes)),
-        "wsgi.input": BytesIO(asked.body_bytes),
-        "wsgi.errors": sys.stderr,
-    }
-    names = zip(head.fields[::2], head.fields[1::2], strict=True)
-    for name, value in (*names, *head.apart.items()):
-        key = name.decode("latin-1").upper().replace("-", "_")
-        if key != "CONTENT_LENGTH":
-            key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
-            environ[key] = value.decode("latin-1")
-    return environ

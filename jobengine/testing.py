@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobengine.build import House, furnish, open_house
+from jobengine.client.spans import seconds_of
 from jobengine.core.job import QUEUED
 from jobengine.core.queues import Rulebook
 from jobengine.embedded import Engine, engine_of, said
@@ -266,7 +267,7 @@ class TestEngine(Engine):
     def advance(self, seconds: float | timedelta) -> None:
         """Let time pass, and do what falls due meanwhile, each at its own instant:
         leases run out, schedules make jobs, what has been kept long enough goes."""
-        span = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        span = seconds_of(seconds)
         if span < 0:
             raise ValueError("time goes on: advance by 0 or more")
         self._advance_to(self.clock.now() + round(span * 1000))

@@ -89,7 +89,7 @@ MAY_IMPORT = {
     ),
     "jobengine.local": (
         *("jobengine.api", "jobengine.client.transport", "jobengine.doorbell"),
-        "jobengine.errors",
+        *("jobengine.errors", "jobengine.daemon.wsgi"),
     ),
     "jobengine.residence": tuple(
         f"jobengine.{room}"

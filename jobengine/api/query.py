@@ -92,14 +92,17 @@ def number(found: dict[str, str], name: str, default: int) -> int:
 def preferred_wait(sent: Sent) -> int:
     """How many seconds the header Prefer asks to wait. What is not understood is no
     preference (RFC 7240)."""
-    found = _PREFER_WAIT.search(sent.header("Prefer") or "")
-    return int(found[1]) if found else 0
+    return _preferred(sent, _PREFER_WAIT)
 
 
 def preferred_keep(sent: Sent) -> int:
     """For how many seconds the header Prefer asks to remember the answer; 0: it does
     not, or not in a way that is understood."""
-    found = _PREFER_KEEP.search(sent.header("Prefer") or "")
+    return _preferred(sent, _PREFER_KEEP)
+
+
+def _preferred(sent: Sent, preference: re.Pattern[str]) -> int:
+    found = preference.search(sent.header("Prefer") or "")
     return int(found[1]) if found else 0
 
 
@@ -113,11 +116,9 @@ _NAME_CHARS_MAX = 64
 
 _CODED = re.compile(r"[%+\x80-\xff]")
 _NUMBER = re.compile("[0-9]{1,9}")
-_PREFER_WAIT = re.compile(
-    r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
-)
-_PREFER_KEEP = re.compile(
-    r"(?:^|[,;])\s*keep-answer\s*=\s*\"?([0-9]{1,9})\"?\s*(?=$|[,;])", re.I
+_PREFER_WAIT, _PREFER_KEEP = (
+    re.compile(rf"(?:^|[,;])\s*{name}\s*=\s*\"?([0-9]{{1,9}})\"?\s*(?=$|[,;])", re.I)
+    for name in ("wait", "keep-answer")
 )
 _PREFER_MINIMAL = re.compile(
     r"(?:^|[,;])\s*return\s*=\s*\"?minimal\"?\s*(?=$|[,;])", re.I

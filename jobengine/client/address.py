@@ -66,6 +66,20 @@ def _refusal(url: object) -> str:
 Files = tuple[str | None, str | None, str | None]
 
 
+def reached(
+    url: str, files: Files, connections: int
+) -> tuple[Address, ssl.SSLContext | None]:
+    """Where a carrier with so many connections is to ask, and what is proved there.
+
+    Raises:
+        ConfigError: the URL says none, a file cannot be used, or there are to be none.
+    """
+    address = Address.parse(url)
+    if connections < 1:
+        raise ConfigError("connections must be at least 1")
+    return address, proofs(files) if address.scheme == "https" else None
+
+
 def proofs(files: Files) -> ssl.SSLContext:
     """How the daemon is verified, always, and what it is shown.
 

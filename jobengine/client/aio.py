@@ -18,9 +18,9 @@ except ModuleNotFoundError as error:
     ) from None
 from yarl import URL
 
-from jobengine.client import bodies, environment, replies, verbs_jobs, verbs_work
-from jobengine.client.address import Address, Files, proofs
-from jobengine.client.asking import Asking, Tries
+from jobengine.client import bodies, replies, verbs_jobs, verbs_work
+from jobengine.client.address import Files, reached
+from jobengine.client.asking import Asker, Asking, Tries
 from jobengine.client.call import Call, Pause, Steps
 from jobengine.client.environment import DEFAULT_URL
 from jobengine.client.handle import AsyncJobHandle
@@ -33,7 +33,6 @@ from jobengine.client.verbs import Awaiting, Verbs
 from jobengine.client.verbs_jobs import Made
 from jobengine.errors import (
     BadAnswer,
-    ConfigError,
     JobEngineError,
     Unanswered,
     Unreachable,
@@ -57,11 +56,7 @@ class AsyncHttp:
     def __init__(
         self, url: str, *, files: Files, timeout: float, connections: int
     ) -> None:
-        self._address = Address.parse(url)
-        if connections < 1:
-            raise ConfigError("connections must be at least 1")
-        secure = self._address.scheme == "https"
-        self._context = proofs(files) if secure else None
+        self._address, self._context = reached(url, files, connections)
         self._timeout = timeout
         # Tasks are cheap, and thousands of them would be thousands of connections.
         self._places = asyncio.Semaphore(connections)
@@ -150,7 +145,7 @@ _CUT_OFF = (
 )
 
 
-class AsyncClient(Awaiting, Verbs):
+class AsyncClient(Asker, Awaiting, Verbs):
     """Speaks to a daemon as the service *name*: a Client whose verbs are awaited. It
     belongs to the loop in which it is used first. The options are those of a Client.
 
@@ -180,20 +175,6 @@ class AsyncClient(Awaiting, Verbs):
             connections=connections,
         )
         self._owner = True
-
-    @classmethod
-    def from_env(cls, **options: Any) -> Self:
-        """A client of what the variables JOBENGINE_… say, but for the *options*.
-
-        Raises:
-            ConfigError: they cannot be used.
-        """
-        return cls(**{**environment.told(), **options})
-
-    @property
-    def name(self) -> str | None:
-        """The service as which it asks."""
-        return self._asking.name
 
     def as_caller(self, name: str) -> "AsyncClient":
         """The same over the same connections, as another service. To close it closes

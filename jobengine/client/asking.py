@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from math import ceil
 from random import random
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from jobengine._version import __version__
+from jobengine.client import environment
 from jobengine.client.call import Call
 from jobengine.client.environment import VARIABLES
 from jobengine.client.retry import Retry, pause, worth_again
@@ -73,6 +74,26 @@ class Asking:
             key = {"Idempotency-Key": uuid4().hex, "Prefer": self._prefer}
             headers = {**headers, **key}
         return Request(call.method, call.target, headers, call.body, call.wait_s)
+
+
+class Asker:
+    """What every client has."""
+
+    _asking: Asking
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """A client of what the variables JOBENGINE_… say, but for the *options*.
+
+        Raises:
+            ConfigError: they cannot be used.
+        """
+        return cls(**{**environment.told(), **options})
+
+    @property
+    def name(self) -> str | None:
+        """The service as which it asks."""
+        return self._asking.name
 
 
 class Tries:

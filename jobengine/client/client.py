@@ -10,8 +10,8 @@ from threading import Event
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from jobengine.client import bodies, environment, replies, verbs_jobs, verbs_work
-from jobengine.client.asking import Asking, Tries
+from jobengine.client import bodies, replies, verbs_jobs, verbs_work
+from jobengine.client.asking import Asker, Asking, Tries
 from jobengine.client.call import Call, Pause, Steps
 from jobengine.client.environment import DEFAULT_URL
 from jobengine.client.handle import JobHandle
@@ -31,7 +31,7 @@ from jobengine.errors import JobEngineError
 T = TypeVar("T")
 
 
-class Client(Blocking, Verbs):
+class Client(Asker, Blocking, Verbs):
     """Speaks to a daemon as the service *name*. Threads may share it.
 
     A request that fails is tried again, as *retry* says, where that does no harm: see
@@ -73,22 +73,8 @@ class Client(Blocking, Verbs):
         self._interrupted = Event()
         self._owner = True
 
-    @classmethod
-    def from_env(cls, **options: Any) -> Self:
-        """A client of what the variables JOBENGINE_… say, but for the *options*.
-
-        Raises:
-            ConfigError: they cannot be used.
-        """
-        return cls(**{**environment.told(), **options})
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._transport}, name={self.name!r})"
-
-    @property
-    def name(self) -> str | None:
-        """The service as which it asks."""
-        return self._asking.name
 
     def as_caller(self, name: str) -> "Client":
         """The same over the same connections, as another service. To close it closes

@@ -13,10 +13,10 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Self
 
-from jobengine.client.address import Address, Files, proofs
+from jobengine.client.address import Address, Files, reached
 from jobengine.client.hearing import CutOff, NotHttp, hear
 from jobengine.client.transport import Answer, Request
-from jobengine.errors import BadAnswer, ConfigError, Unanswered, Unreachable
+from jobengine.errors import BadAnswer, Unanswered, Unreachable
 
 # A daemon that is there takes a connection at once.
 CONNECT_S = 10.0
@@ -32,10 +32,7 @@ def connect(url: str, *, files: Files, timeout: float, connections: int) -> "Htt
     Raises:
         ConfigError: the URL says none, a file cannot be used, or there are to be none.
     """
-    address = Address.parse(url)
-    if connections < 1:
-        raise ConfigError("connections must be at least 1")
-    context = proofs(files) if address.scheme == "https" else None
+    address, context = reached(url, files, connections)
     return Http(address, context=context, timeout=timeout, connections=connections)
 
 
@@ -91,7 +88,7 @@ class Http:
         )
 
     def hang_up(self) -> None:
-        """The same, once the daemon knows: what it has answered by then is heard."""
+        """As interrupt, but what the daemon has answered before it knows is heard."""
         self._end(socket.SHUT_WR)
 
     def interrupt(self) -> None:

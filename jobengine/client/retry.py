@@ -38,11 +38,17 @@ def pause(
     It is no less than what the daemon asked for. *share*, 0 to 1, is the jitter: those
     that failed together must not come back together.
     """
-    # Beyond 2 ** 64 there is nothing to tell apart, and a float would overflow.
-    wait = min(retry.first_s * 2.0 ** min(max(tried, 1) - 1, 64), retry.most_s)
-    wait *= 0.5 + share / 2
+    wait = rest_s(retry, tried=tried, share=share)
     wait = max(wait, retry_after_s or 0.0)
     return None if elapsed_s + wait > retry.total_s else wait
+
+
+def rest_s(retry: Retry, *, tried: int, share: float = 1.0) -> float:
+    """How many seconds to wait after the *tried*th failure, for who never gives up. See
+    pause."""
+    # Beyond 2 ** 64 there is nothing to tell apart, and a float would overflow.
+    wait = min(retry.first_s * 2.0 ** min(max(tried, 1) - 1, 64), retry.most_s)
+    return wait * (0.5 + share / 2)
 
 
 def worth_again(error: JobEngineError, *, again: bool) -> bool:
@@ -57,9 +63,8 @@ def worth_again(error: JobEngineError, *, again: bool) -> bool:
     return again or not isinstance(error, Unanswered | StoreFailed)
 
 
-# A worker waits for its daemon as long as it takes.
-RECONNECT = Retry(total_s=float("inf"))
-# But it asks once a minute.
+# A worker waits for its daemon as long as it takes, and asks once a minute at least.
+RECONNECT = Retry()
 RECONNECT_S_MAX = 60.0
 
 
@@ -70,6 +75,4 @@ def reconnect_s(error: JobEngineError, *, tried: int, share: float) -> float:
         return RECONNECT.most_s
     # Whoever stands in between may say anything.
     asked = min(error.retry_after_s or 0.0, RECONNECT_S_MAX)
-    rest = pause(RECONNECT, tried=tried, elapsed_s=0, retry_after_s=asked, share=share)
-    assert rest is not None, "it never gives up"
-    return rest
+    return max(rest_s(RECONNECT, tried=tried, share=share), asked)

@@ -55,6 +55,17 @@ class Answer:
         """Its number."""
         return int(self._status[:3])
 
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Its headers, with its commit once that is known."""
+        commit = () if self.reply is None else self.reply.commit_header()
+        return [*self._headers, *commit]
+
+    @property
+    def body(self) -> bytes:
+        """What was taken in of the body."""
+        return self._body
+
     def take(self, found: Iterable[bytes], *, whole: bool) -> None:
         """Take the body in: all of it, or its first part where it has no length."""
         self._close = getattr(found, "close", None)
@@ -90,9 +101,7 @@ class Answer:
         """The head and what there is of the body."""
         if self._raw:
             return self._raw
-        headers = self._headers
-        if self.reply is not None:
-            headers = [*headers, *self.reply.commit_header()]
+        headers = self.headers
         if self.rest is not None:
             self._chunked = asked.head.version == "1.1"
             self.closes = close or not self._chunked

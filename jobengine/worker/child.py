@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
-from jobengine.errors import Abandoned, JobEngineError, Refused, Unavailable
+from jobengine.errors import Abandoned
 from jobengine.worker.frames import (
+    FAULTS,
     KINDS,
     STUBBORN_S,
     Abandon,
@@ -51,8 +52,6 @@ from jobengine.worker.work import End, Work
 # open by what it started.
 LOOK_S = 5.0
 READ_BYTES = 64 << 10
-
-ERRORS = {each.__name__: each for each in (Abandoned, Unavailable, Refused)}
 
 _DECODER = msgspec.json.Decoder(ToChild)
 
@@ -128,7 +127,7 @@ class Desk:
             self._pipe.send(Checkpoint(self.run, told))
             answer = self.answers.get()
         if answer.kind is not None:
-            error = ERRORS.get(answer.kind, JobEngineError)(answer.error)
+            error = FAULTS[answer.kind](answer.error)
             error.code = answer.code
             raise error
 

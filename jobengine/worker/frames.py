@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from jobengine.client.jobs import Job
+from jobengine.errors import Abandoned, JobEngineError, Refused, Unavailable
 from jobengine.worker.held import Why
 from jobengine.worker.outcomes import OUTCOMES
 from jobengine.worker.work import End, PutBack
@@ -118,6 +119,11 @@ class Over(Struct, frozen=True, tag=True):
 
 ToChild = Hello | Begin | Abandon | Kept
 FromChild = Ready | Broken | Progress | Checkpoint | Over
+
+# What may become of a checkpoint that is not kept: the first that fits.
+FAULTS = {
+    each.__name__: each for each in (Abandoned, Unavailable, Refused, JobEngineError)
+}
 
 KINDS = {kind.__name__: kind for kind in (*OUTCOMES, PutBack)}
 

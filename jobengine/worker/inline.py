@@ -14,7 +14,7 @@ from jobengine.worker.handlers import Context, Spec
 from jobengine.worker.held import AsyncHeldJob, Held, HeldJob
 from jobengine.worker.leases import GONE
 from jobengine.worker.outbox import Outbox
-from jobengine.worker.reports import COUNTED, Report
+from jobengine.worker.reports import Report, column_of
 from jobengine.worker.tally import Tally
 from jobengine.worker.work import End, PutBack, Work
 
@@ -76,7 +76,7 @@ class _Line:
         self._tally.ended(held)
         report = Report(held, end, work.spec.backoff or self._worker.backoff)
         took = not held.hold.gone and self._outbox.send([report])[0]
-        self._tally.told([(held.queue, COUNTED[type(end)] if took else "lost")])
+        self._tally.told([(held.queue, column_of(end, took=took))])
 
 
 class _Work(Work):

@@ -11,11 +11,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
-from jobengine.errors import Abandoned, JobEngineError, Refused, Unavailable
+from jobengine.client.retry import Retry, rest_s
+from jobengine.errors import JobEngineError
 from jobengine.worker.child_process import ChildProcess, Gone
 from jobengine.worker.frames import (
+    FAULTS,
     STUBBORN_S,
     Abandon,
     Begin,
@@ -43,8 +46,8 @@ from jobengine.worker.work import End, PutBack, Work
 LOOK_S = 0.2
 # For a process to import its handler.
 START_S = 60.0
-# Between two starts that go wrong, at least and at most: each fails a job.
-FIRST_REST_S, MOST_REST_S = 1.0, 30.0
+# Between two starts that go wrong: each fails a job.
+REST = Retry(first_s=1.0, most_s=30.0)
 # When told to stop, so long is waited for processes that have nothing to do.
 STOP_S = 1.0
 
@@ -151,9 +154,8 @@ class _Line:
     def rest(self) -> None:
         """No process could be started: none soon."""
         with self._changed:
-            pause = min(FIRST_REST_S * 2.0**self._faults, MOST_REST_S)
-            self._faults = min(self._faults + 1, 10)
-            self._rests_until = self._monotonic() + pause
+            self._faults += 1
+            self._rests_until = self._monotonic() + rest_s(REST, tried=self._faults)
             self._changed.notify_all()
 
     def started(self) -> None:
@@ -178,7 +180,7 @@ class _Seat:
             while self._line.wait(self.child is not None):
                 # The process first: so a job that is not begun can be taken back.
                 if self._has_child() and (work := self._line.take()) is not None:
-                    self._carry_out(work)
+                    work.run(partial(self._ended, work))
                     del work  # it holds the payload
         finally:
             if self.child is not None:
@@ -236,19 +238,6 @@ class _Seat:
             work.end(Failed(text))
 
     # --- a job ------------------------------------------------------------------
-
-    def _carry_out(self, work: Work) -> None:
-        end: End | None
-        try:
-            end = work.admit()
-            if end is None:
-                try:
-                    end = self._ended(work)
-                finally:
-                    work.over()
-        except BaseException as error:  # noqa: BLE001 a strategy may raise anything
-            end = work.outcome_of_error(error)
-        work.end(end)
 
     def _ended(self, work: Work) -> End:
         child, held = self.child, cast(HeldJob, work.held)
@@ -317,9 +306,8 @@ def _kept(held: HeldJob, asked: Checkpoint) -> Kept:
     try:
         held.checkpoint(asked.value)
     except JobEngineError as error:
-        kinds = (Abandoned, Unavailable, Refused, JobEngineError)
-        kind = next(kind for kind in kinds if isinstance(error, kind))
-        return Kept(asked.run, kind.__name__, error.code, str(error))
+        kind = next(name for name, each in FAULTS.items() if isinstance(error, each))
+        return Kept(asked.run, kind, error.code, str(error))
     return Kept(asked.run)
 
 

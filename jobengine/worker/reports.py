@@ -49,6 +49,11 @@ COUNTED: dict[type[End], str] = {
 }
 
 
+def column_of(end: End, *, took: bool) -> str:
+    """Where it counts; what the daemon did not take is lost."""
+    return COUNTED[type(end)] if took else "lost"
+
+
 def completion_of(report: Report) -> Completion:
     """A success, as one of many that are told at once."""
     held, end = report.held, report.end

@@ -20,7 +20,7 @@ from jobengine.worker.loop import Loop
 from jobengine.worker.outbox import COURIERS, Outbox
 from jobengine.worker.permits import Permits
 from jobengine.worker.processes import Processes
-from jobengine.worker.reports import COUNTED, Report
+from jobengine.worker.reports import Report, column_of
 from jobengine.worker.tally import Tally
 from jobengine.worker.work import End, PutBack, Runner, Work
 
@@ -192,7 +192,7 @@ class Running:
     def _told(self, reports: list[Report], took: list[bool]) -> None:
         """The daemon has been told of these, or they are lost."""
         self._tally.told(
-            (report.held.queue, COUNTED[type(report.end)] if was_taken else "lost")
+            (report.held.queue, column_of(report.end, took=was_taken))
             for report, was_taken in zip(reports, took, strict=True)
         )
         self._leases.let_go([report.held for report in reports])

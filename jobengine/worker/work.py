@@ -59,8 +59,7 @@ class Runner(Protocol):
 class Work:
     """A job, its handler, and whom to tell how it ended.
 
-    A runner calls `run` on a thread; or awaits `arun`; or does by itself what they do:
-    `admit`, and where that is None the handler, then `over` if it admitted, `end`.
+    A runner calls `run` on a thread, or awaits `arun`.
     """
 
     __slots__ = ("context", "ended", "held", "spec", "worker_meanings")
@@ -79,14 +78,14 @@ class Work:
         self.worker_meanings = worker_meanings
         self.ended = ended
 
-    def run(self) -> None:
-        """All of it, on this thread."""
+    def run(self, go: "Callable[[], End] | None" = None) -> None:
+        """All of it, on this thread; with *go* in place of a call of the handler."""
         end: End | None
         try:
             end = self.admit()
             if end is None:
                 try:
-                    end = self.outcome(self._call())
+                    end = self.outcome(self._call()) if go is None else go()
                 finally:
                     self.over()
         except BaseException as error:  # noqa: BLE001 a handler may raise anything

@@ -15,6 +15,7 @@ import pytest
 from crowds import Make, Place, gone, places, read
 from daemons import PATIENCE_S, ROOT, until
 
+from jobengine.client.retry import Retry
 from jobengine.worker import processes, references
 from jobengine.worker.outcomes import Cancel, Critical, Failed, Success
 from jobengine.worker.work import PutBack
@@ -202,7 +203,7 @@ def test_a_handler_that_cannot_be_imported_fails_one_job_and_says_why(
 def test_once_it_can_be_imported_all_is_well(
     place: Make, unlucky: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "FIRST_REST_S", 0.0)
+    monkeypatch.setattr(processes, "REST", Retry(first_s=1e-9, most_s=1e-9))
     crowd = place(imported("unlucky").handle)
 
     first = crowd.run()
